@@ -1,0 +1,106 @@
+import { z } from 'zod';
+import { FSCK_MESSAGE_IDS } from './fsck-ids.ts';
+import { choice, count, duration, flag, type KeyDefinition, secret, size, text, wordMap } from './kinds.ts';
+
+const listenAddress = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.%]+\]|[^[\]:\s]+):(\d{1,5})$/, "expected host:port, such as '127.0.0.1:8080' or '[::1]:8080'")
+  .refine((value) => Number(value.slice(value.lastIndexOf(':') + 1)) <= 65_535, 'expected a port of 65535 at most');
+
+const databaseUrl = z
+  .string()
+  .regex(/^$|^postgres(ql)?:\/\//, "expected a URL such as 'postgres://user:password@host:5432/packhouse', or nothing");
+
+const endpoint = z.string().regex(/^$|^https?:\/\/\S+$/, "expected a URL such as 'http://127.0.0.1:8000', or nothing");
+
+/**
+ * Every key there is, in the order in which config.yaml tells them. To add one: add it here and to config.yaml (a test compares
+ * the two). The typed object, the environment variable, the flag and the printed form follow from the entry.
+ */
+export const KEYS = {
+  'http.listen': text('127.0.0.1:8080', 'Address and port to listen on.', listenAddress),
+  'http.idle_timeout': duration('60s', 'A connection on which nothing moves for this long is closed.'),
+  'http.drain_timeout': duration('30s', 'After SIGTERM, how long running requests may still take.'),
+  'http.drain_bytes_max': size('64MiB', 'Bytes of a refused request body that are read so that the client sees the reason.'),
+
+  'data.dir': text('./data', 'Folder for the embedded PostgreSQL and for packs of the fs store.', z.string().min(1)),
+
+  'database.url': secret('url', 'PostgreSQL to use; empty starts the embedded one under data.dir.', databaseUrl),
+  'database.pool_max': count(16, 'Connections that one process opens at most.'),
+  'database.statement_timeout': duration('60s', 'A statement that runs longer is cancelled by PostgreSQL.'),
+
+  'store.kind': choice(['fs', 's3'], 'fs', 'Where packs are kept: a local folder (fs) or an object store (s3).'),
+  'store.s3.endpoint': text('', 'URL of the object store.', endpoint),
+  'store.s3.region': text('us-east-1', 'Region that requests are signed for.', z.string().min(1)),
+  'store.s3.bucket': text('packhouse', 'Bucket that holds the packs.', z.string().min(1)),
+  'store.s3.access_key_id': text('', "Access key; empty takes the SDK's usual sources."),
+  'store.s3.secret_access_key': secret('value', 'Secret that belongs to the access key.'),
+  'store.s3.path_style': flag(true, 'Bucket in the path of the URL instead of in the host name (Ceph RGW wants the path).'),
+  'store.s3.create_bucket': flag(true, 'Create the bucket at start when it is missing.'),
+
+  'log.level': choice(['debug', 'info', 'warn', 'error', 'silent'], 'info', 'The least severe messages that are written.'),
+
+  'auth.mode': choice(['none', 'token'], 'none', 'none: everybody may do everything, on loopback only; token: access tokens.'),
+  'auth.anonymous_read': flag(true, 'With auth.mode token: public repositories may be read without a token.'),
+
+  'push.tail_bytes_max': size('1MiB', 'A pack up to this size is kept in PostgreSQL until it is sealed.'),
+  'push.memory_bytes_max': size('8MiB', 'Bytes of an incoming pack that stay in memory; more spools to a temporary file.'),
+  'push.create_repository': flag(true, 'The first push to a name creates the repository.'),
+
+  'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.'),
+  'fetch.serve_log_values': flag(true, 'Serve wants by oid of what refs pointed at before, while that is retained.'),
+
+  'cache.bytes_max': size('256MiB', 'Memory for cached pack ranges, indexes and commit graphs.'),
+
+  'limits.request_bytes_max': size('16GiB', 'A push: bytes of its body after decoding.'),
+  'limits.fetch_request_bytes_max': size('64MiB', 'A fetch: bytes of its request after decoding.'),
+  'limits.pack_objects_max': count(20_000_000, 'Objects in one pushed pack.'),
+  'limits.object_bytes_max': size('5GiB', 'Bytes of one object.'),
+  'limits.tree_bytes_max': size('64MiB', 'Bytes of one tree.'),
+  'limits.commit_bytes_max': size('64MiB', 'Bytes of one commit or tag.'),
+  'limits.delta_depth_max': count(4096, 'Deltas on top of each other in a pushed pack.'),
+  'limits.refs_per_push_max': count(100_000, 'Ref updates in one push.'),
+  'limits.wants_max': count(100_000, 'Wants in one fetch.'),
+  'limits.haves_max': count(1_000_000, 'Haves in one fetch.'),
+  'limits.ref_name_bytes_max': count(1024, 'Bytes of one ref name.'),
+  'limits.concurrent_requests_max': count(256, 'Requests served at a time; more are told to come back.'),
+
+  'fsck.severity': wordMap(
+    FSCK_MESSAGE_IDS,
+    ['error', 'warn', 'ignore'],
+    {
+      badEmail: 'warn',
+      badTimezone: 'warn',
+      missingEmail: 'warn',
+      missingNameBeforeEmail: 'warn',
+      missingSpaceBeforeDate: 'warn',
+      missingSpaceBeforeEmail: 'warn',
+      zeroPaddedDate: 'warn',
+      zeroPaddedFilemode: 'warn',
+    },
+    "Object checks that differ from `git fsck --strict`, by git's message id (error, warn or ignore); laid over these defaults.",
+  ),
+
+  'sweep.retention': duration('14d', 'How long what no ref reaches any more, and deleted repositories, are kept.'),
+} as const satisfies Readonly<Record<string, KeyDefinition<unknown, string>>>;
+
+export type ConfigKey = keyof typeof KEYS;
+
+/** Every key's dotted name, in order. */
+export const CONFIG_KEYS = Object.keys(KEYS) as readonly ConfigKey[];
+
+type Camel<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S;
+type Nest<Path extends string, T> = Path extends `${infer Head}.${infer Tail}`
+  ? { readonly [P in Camel<Head>]: Nest<Tail, T> }
+  : { readonly [P in Camel<Path>]: T };
+type Leaf<K extends ConfigKey> = (typeof KEYS)[K] extends KeyDefinition<infer T, infer Suffix> ? Nest<`${K}${Suffix}`, T> : never;
+type Intersection<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never;
+type Flatten<T> = T extends string | number | boolean | Readonly<Record<string, 'error' | 'warn' | 'ignore'>>
+  ? T
+  : { readonly [P in keyof T]: Flatten<T[P]> };
+
+/**
+ * The whole configuration, frozen. YAML's `limits.request_bytes_max` is `config.limits.requestBytesMax` (bytes); durations are in
+ * milliseconds and say so: `fetch.max_duration` is `config.fetch.maxDurationMs`.
+ */
+export type Config = Flatten<Intersection<{ [K in ConfigKey]: Leaf<K> }[ConfigKey]>>;
