@@ -1,0 +1,38 @@
+/**
+ * object: git's objects as bytes: their names, their grammar, and the checks that bytes from a stranger must pass.
+ *
+ * - Names: `ObjectFormat`, kinds and their numbers; `OidMap`, a set of raw oids with dense indexes in a flat slab.
+ * - Grammar: `parseCommit`, `parseTag`, `TreeCursor` read the links of an object in place, lenient as git's own readers are. An object
+ *   that cannot be read throws PackhouseError `bad-object` with the offset.
+ * - Graph records: the links of commits and tags as the catalog keeps them.
+ *
+ * Pure functions of bytes: no I/O, no state beyond the collectors a caller makes.
+ */
+export { type ParsedCommit, parseCommit } from './commit.ts';
+export { type CommitRecord, encodeCommitRecord, encodeTagRecord, type GraphVisitor, readGraphRecords } from './graph-record.ts';
+export {
+  isOid,
+  KIND_BLOB,
+  KIND_COMMIT,
+  KIND_TAG,
+  KIND_TREE,
+  kindName,
+  kindNumber,
+  type ObjectFormat,
+  type ObjectKind,
+  oidLength,
+  zeroOid,
+} from './oid.ts';
+export { OidMap } from './oid-map.ts';
+export { type ParsedTag, parseTag } from './tag.ts';
+export {
+  MODE_EXECUTABLE,
+  MODE_FILE,
+  MODE_GITLINK,
+  MODE_SYMLINK,
+  MODE_TREE,
+  MODE_TYPE_MASK,
+  TreeCursor,
+  type TreeEntry,
+  treeEntries,
+} from './tree.ts';
