@@ -154,7 +154,8 @@ $$;
 -- Commands are parallel arrays in the client's order. An old of null is the zero oid (the ref must not exist; with a null new: delete
 -- whatever it holds). A new of null deletes. Answers one status a command: ok, stale, exists, conflict (a directory/file conflict).
 -- p_pack null: the push brought no pack. A store pack has an intent row with this lease already, a tail pack is inserted here; a
--- store pack's object and graph blocks may have been copied before in the same transaction (then p_oids is null).
+-- store pack's object and graph blocks may have been copied before in the same transaction (then p_oids is null). An atomic push
+-- that cannot happen whole raises PH003.
 create function publish_push(
   p_pool bigint, p_repository bigint, p_atomic boolean,
   p_names bytea[], p_olds bytea[], p_news bytea[], p_peeled bytea[],
@@ -227,8 +228,8 @@ begin
   end loop;
 
   if p_atomic and not v_all then
-    -- The caller rolls back: nothing of an atomic push may stay.
-    return v_statuses;
+    -- Nothing of an atomic push may stay: the error rolls back, its detail carries the statuses.
+    raise exception 'atomic push refused' using errcode = 'PH003', detail = array_to_string(v_statuses, ',');
   end if;
   if not v_any or (cardinality(v_changes) = 0 and p_pack is null) then
     return v_statuses;

@@ -1,0 +1,324 @@
+import { Kysely, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import * as publishing from '../../db/queries/publish.ts';
+import * as reading from '../../db/queries/read.ts';
+import * as repositories from '../../db/queries/repositories.ts';
+import type { DB } from '../../db/queries/types.ts';
+import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
+import { type ObjectFormat, oidLength } from '../object/mod.ts';
+import { copyPackTables } from './copy.ts';
+import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
+import { catalogTypes } from './wire-types.ts';
+
+export interface CatalogOptions {
+  readonly url: string;
+  readonly poolMax?: number;
+  readonly statementTimeoutMs?: number;
+  readonly log?: Logger;
+}
+
+/** How many pack ids one process reserves at a time. */
+const PACK_IDS_RESERVED = 64;
+const BRANCH_DEFAULT = 'refs/heads/main';
+
+/** The catalog in PostgreSQL: repositories, refs, packs and their indexes. Holds connections, no state but reserved pack ids. */
+export class Catalog {
+  readonly #pool: pg.Pool;
+  readonly #kysely: Kysely<DB>;
+  #packIds: number[] = [];
+  /** Statements sent, for the counters of a benchmark or a test. */
+  statements = 0;
+
+  constructor(options: CatalogOptions) {
+    this.#pool = new pg.Pool({
+      connectionString: options.url,
+      max: options.poolMax ?? 16,
+      connectionTimeoutMillis: 10_000,
+      statement_timeout: options.statementTimeoutMs ?? 60_000,
+      // A connection that is half open answers nothing: the wait for an answer ends a little after the statement must have.
+      query_timeout: (options.statementTimeoutMs ?? 60_000) + 5_000,
+      keepAlive: true,
+      application_name: 'packhouse',
+      types: catalogTypes(),
+    });
+    this.#pool.on('error', (error) => options.log?.warn({ error: error.message }, 'an idle catalog connection was lost'));
+    this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
+  }
+
+  /** For typed queries of other rooms that keep their own tables (access tokens). */
+  get kysely(): Kysely<DB> {
+    return this.#kysely;
+  }
+
+  async check(): Promise<void> {
+    await this.#pool.query('select 1');
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.end();
+  }
+
+  // ---- repositories -------------------------------------------------------------------------------------------------
+
+  /** @throws PackhouseError `repository-exists` */
+  async createRepository(values: { owner: string; name: string; format: ObjectFormat; private: boolean }): Promise<Repository> {
+    const row = await repositories.insertRepository(this.#kysely, values);
+    if (row === null) throw new PackhouseError('repository-exists', `repository ${values.owner}/${values.name} exists already`);
+    return toRepository(row);
+  }
+
+  async findRepository(owner: string, name: string): Promise<Repository | null> {
+    const row = await repositories.findRepository(this.#kysely, owner, name);
+    return row === null ? null : toRepository(row);
+  }
+
+  async listRepositories(filter: { owner?: string } = {}): Promise<Repository[]> {
+    return (await repositories.listRepositories(this.#kysely, filter.owner)).map(toRepository);
+  }
+
+  /** @throws PackhouseError `repository-exists`, `repository-not-found` */
+  async renameRepository(id: number, owner: string, name: string): Promise<void> {
+    try {
+      if (!(await repositories.renameRepository(this.#kysely, id, owner, name))) throw notFound(`${id}`);
+    } catch (error) {
+      if (codeOf(error) === '23505') throw new PackhouseError('repository-exists', `repository ${owner}/${name} exists already`);
+      throw error;
+    }
+  }
+
+  async deleteRepository(id: number): Promise<void> {
+    if (!(await repositories.deleteRepository(this.#kysely, id))) throw notFound(`${id}`);
+  }
+
+  /** Points HEAD at a branch, which need not exist; null lets it follow the first branch again. */
+  async setHead(id: number, ref: string | null): Promise<void> {
+    const head = ref === null ? null : Buffer.from(ref, 'latin1');
+    if (!(await repositories.updateRepository(this.#kysely, id, { head }))) throw notFound(`${id}`);
+  }
+
+  async setPrivate(id: number, isPrivate: boolean): Promise<void> {
+    if (!(await repositories.updateRepository(this.#kysely, id, { private: isPrivate }))) throw notFound(`${id}`);
+  }
+
+  // ---- reading ------------------------------------------------------------------------------------------------------
+
+  /** The repository and what has changed in it since `known`; null when no repository has the name. One statement. */
+  async repositoryState(
+    owner: string,
+    name: string,
+    known: { readonly id: number; readonly snapshot: string } | null,
+  ): Promise<RepositoryState | null> {
+    this.statements++;
+    const row = await reading.repositoryState(this.#pool, owner, name, known?.id ?? -1, known?.snapshot ?? null);
+    if (row === null) return null;
+    const refs: (Ref | { name: string; oid: null })[] = [];
+    for (let i = 0; i < (row.names?.length ?? 0); i++) {
+      const ref = row.names![i]!.toString('latin1');
+      const oid = row.oids![i]!;
+      refs.push(oid === null ? { name: ref, oid } : { name: ref, oid, peeled: row.peeled![i]!, createdPush: row.created![i]! });
+    }
+    return {
+      id: row.id,
+      poolId: row.pool_id,
+      format: row.object_format,
+      head: row.head?.toString('latin1') ?? null,
+      private: row.private,
+      snapshot: row.snapshot,
+      full: known === null || known.id !== row.id,
+      refs,
+      newPacks: Array.from(row.packs ?? []),
+    };
+  }
+
+  /** The live packs of a pool, or those of them that are named. */
+  async packs(poolId: number, ids: readonly number[] | null): Promise<Pack[]> {
+    this.statements++;
+    const rows = await reading.livePacks(this.#pool, poolId, ids);
+    return rows.map((row) => ({
+      id: row.id,
+      tier: row.tier,
+      crateKey: row.crate_key,
+      extentOffset: row.extent_offset,
+      lengthBytes: row.extent_length,
+      objectCount: row.object_count,
+      checksum: row.checksum,
+      allReached: row.all_reached,
+      based: row.based,
+      hasDuplicates: row.has_duplicates,
+      tips: row.tips,
+    }));
+  }
+
+  /** All object blocks of the packs. */
+  async blocks(poolId: number, packIds: readonly number[]): Promise<Map<number, ObjectBlock[]>> {
+    this.statements++;
+    return byPack(await reading.blocksOfPacks(this.#pool, poolId, packIds));
+  }
+
+  /** The blocks of a pack that start at the named first oids, with those oids in hex. */
+  async blocksAt(poolId: number, wanted: readonly { packId: number; firstOid: Buffer }[]): Promise<{ packId: number; firstOid: Buffer; block: ObjectBlock }[]> {
+    this.statements++;
+    const ids = wanted.map((block) => block.packId);
+    const rows = await reading.blocksAt(this.#pool, poolId, ids, publishing.byteaArray(wanted.map((block) => block.firstOid)));
+    return rows.map((row) => ({ packId: row.pack_id, firstOid: row.first_oid, block: row }));
+  }
+
+  /** For each pack the first oids of its blocks, raw, one after the other. */
+  async blockDirectory(poolId: number, packIds: readonly number[]): Promise<Map<number, Buffer>> {
+    this.statements++;
+    const rows = await reading.blockDirectory(this.#pool, poolId, packIds);
+    return new Map(rows.map((row) => [row.pack_id, row.first_oids]));
+  }
+
+  async tailBytes(poolId: number, packIds: readonly number[]): Promise<Map<number, Buffer>> {
+    this.statements++;
+    const rows = await reading.tailBytes(this.#pool, poolId, packIds);
+    return new Map(rows.map((row) => [row.pack_id, row.bytes]));
+  }
+
+  /** Graph records of the packs, block by block, in order of pack. */
+  async graphBlocks(poolId: number, packIds: readonly number[]): Promise<{ packId: number; records: Buffer }[]> {
+    this.statements++;
+    const rows = await reading.graphBlocks(this.#pool, poolId, packIds);
+    return rows.map((row) => ({ packId: row.pack_id, records: row.records }));
+  }
+
+  /** Values that this repository's refs have had and lost within the last `sinceSeconds`, newest first. */
+  async loggedTips(poolId: number, repositoryId: number, sinceSeconds: number, limit: number): Promise<Buffer[]> {
+    this.statements++;
+    return reading.loggedTips(this.#pool, poolId, repositoryId, sinceSeconds, limit);
+  }
+
+  // ---- publishing ---------------------------------------------------------------------------------------------------
+
+  async reservePackId(): Promise<number> {
+    if (this.#packIds.length === 0) {
+      this.statements++;
+      this.#packIds.push(...(await publishing.reservePackIds(this.#pool, PACK_IDS_RESERVED)));
+    }
+    return this.#packIds.shift()!;
+  }
+
+  /** Makes the intent of a store pack durable, before its first byte is uploaded. */
+  async beginStorePack(poolId: number, packId: number, crateKey: string, lease: string): Promise<void> {
+    this.statements++;
+    await publishing.insertPackIntent(this.#pool, poolId, packId, crateKey, lease);
+  }
+
+  /** Takes a store pack back that will not be published. `deleteBytes` runs once nobody can publish it any more. */
+  async abortStorePack(poolId: number, packId: number, deleteBytes: () => Promise<void>): Promise<void> {
+    if (!(await publishing.abortPackIntent(this.#pool, poolId, packId))) return;
+    await deleteBytes();
+    await publishing.forgetAbortedPack(this.#pool, poolId, packId);
+  }
+
+  /**
+   * Publishes a push in one transaction. The status of each command; when none was updated, the pack was not published either.
+   * An atomic push that cannot happen whole changes nothing.
+   * @throws PackhouseError `repository-not-found` when the repository was deleted meanwhile, `lease-lost`
+   */
+  async publish(push: Push, format: ObjectFormat): Promise<RefStatus[]> {
+    const request = publishRequest(push);
+    try {
+      if (push.pack === null || push.pack.place.kind === 'tail') {
+        this.statements++;
+        return (await publishing.publishPush(this.#pool, request)) as RefStatus[];
+      }
+      return (await this.#publishStore(push, request, format)) as RefStatus[];
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === 'PH003') return (error as { detail: string }).detail.split(',') as RefStatus[];
+      if (code === 'PH001') throw notFound(`${push.repositoryId}`);
+      if (code === 'PH002') throw new PackhouseError('lease-lost', `the upload of pack ${push.pack?.id} took too long and was given up`);
+      throw error;
+    }
+  }
+
+  async #publishStore(push: Push, request: publishing.PublishPush, format: ObjectFormat): Promise<string[]> {
+    const pack = push.pack!;
+    const client = await this.#pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query('begin');
+      await copyPackTables(client, push.poolId, pack.id, oidLength(format), pack.blocks, pack.graph);
+      const statuses = await publishing.publishPush(client, request);
+      await client.query(statuses.includes('ok') ? 'commit' : 'rollback');
+      return statuses;
+    } catch (error) {
+      await client.query('rollback').catch((failure: Error) => {
+        broken = failure;
+      });
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+}
+
+function notFound(what: string): PackhouseError {
+  return new PackhouseError('repository-not-found', `repository ${what} does not exist`);
+}
+
+function publishRequest(push: Push): publishing.PublishPush {
+  const { pack } = push;
+  const tail = pack?.place.kind === 'tail' ? pack.place.bytes : null;
+  const block = pack?.blocks[0];
+  return {
+    poolId: push.poolId,
+    repositoryId: push.repositoryId,
+    atomic: push.atomic,
+    names: push.commands.map((command) => Buffer.from(command.name, 'latin1')),
+    olds: push.commands.map((command) => command.oldOid),
+    news: push.commands.map((command) => command.newOid),
+    peeled: push.commands.map((command) => command.peeled),
+    head: push.head === null ? null : Buffer.from(push.head, 'latin1'),
+    actor: push.actor,
+    requestId: push.requestId,
+    options: push.options,
+    pack: pack === null ? null : {
+      ...pack,
+      lease: pack.place.kind === 'store' ? pack.place.lease : null,
+      tail,
+      block: tail === null || block === undefined ? null : { ...block, firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length), kinds: Buffer.from(block.kinds) },
+      graph: tail === null || pack.graph.length === 0 ? null : Buffer.concat(pack.graph),
+    },
+  };
+}
+
+function byPack(rows: readonly reading.BlockRow[]): Map<number, ObjectBlock[]> {
+  const packs = new Map<number, ObjectBlock[]>();
+  for (const row of rows) {
+    const blocks = packs.get(row.pack_id);
+    if (blocks === undefined) packs.set(row.pack_id, [row]);
+    else blocks.push(row);
+  }
+  return packs;
+}
+
+function toRepository(row: repositories.RepositoryRow): Repository {
+  return {
+    id: row.id,
+    poolId: row.pool_id,
+    owner: row.owner,
+    name: row.name,
+    format: row.object_format as ObjectFormat,
+    head: row.head?.toString('latin1') ?? null,
+    private: row.private,
+    createdAt: row.created_at,
+  };
+}
+
+/** Where HEAD points while nobody has chosen: the default branch when it exists or nothing does, else the oldest branch. */
+export function followedHead(refs: Iterable<Ref>): string {
+  let oldest: Ref | null = null;
+  for (const ref of refs) {
+    if (!ref.name.startsWith('refs/heads/')) continue;
+    if (ref.name === BRANCH_DEFAULT) return BRANCH_DEFAULT;
+    if (oldest === null || ref.createdPush < oldest.createdPush) oldest = ref;
+  }
+  return oldest?.name ?? BRANCH_DEFAULT;
+}
+
+export function openCatalog(options: CatalogOptions): Catalog {
+  return new Catalog(options);
+}

@@ -1,0 +1,18 @@
+/**
+ * catalog: everything that must be transactional or searchable, in PostgreSQL (db/migrations). Sole user of db/queries.
+ *
+ * Promises: a push is published by one transaction, whole or not at all (`publish`); a reader that gives its last snapshot back gets
+ * every push that was not visible in it, whoever made it (`repositoryState`). Nothing here caches but reserved pack ids.
+ */
+export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
+export type {
+  NewPack,
+  ObjectBlock,
+  Pack,
+  Push,
+  Ref,
+  RefCommand,
+  RefStatus,
+  Repository,
+  RepositoryState,
+} from './types.ts';
