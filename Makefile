@@ -1,0 +1,82 @@
+# Packhouse. `make help` lists the targets.
+#   CONFIG=file   the configuration to use          ARGS="..."   more arguments for the command
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/node_modules/node/bin:$(PATH)
+
+INSTALLED := node_modules/.packhouse-installed
+PACKHOUSE := node cmd/packhouse/main.ts
+CONFIG_FLAG := $(if $(CONFIG),--config '$(CONFIG)')
+# as typed: a dollar sign in SQL is the user's, not make's
+arguments = $(value ARGS)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
+
+$(INSTALLED): package.json package-lock.json .npmrc devenv/install.sh devenv/node.sh devenv/postgres-binaries.ts
+	@devenv/install.sh
+
+.PHONY: install
+install: $(INSTALLED) ## install Node (when the machine's is too old) and the packages of the lockfile
+
+.PHONY: serve
+serve: $(INSTALLED) ## run the server (CONFIG=file ARGS="--http-listen …")
+	@exec $(PACKHOUSE) serve $(CONFIG_FLAG) $(arguments)
+
+.PHONY: debug
+debug: $(INSTALLED) ## run the server with the inspector on 127.0.0.1:9229 and verbose logs
+	@PACKHOUSE_LOG_LEVEL=debug exec node --inspect=127.0.0.1:9229 --enable-source-maps cmd/packhouse/main.ts serve $(CONFIG_FLAG) $(arguments)
+
+.PHONY: packhouse
+packhouse: $(INSTALLED) ## run any command of the CLI (ARGS="repo list")
+	@exec $(PACKHOUSE) $(arguments) $(CONFIG_FLAG)
+
+.PHONY: psql
+psql: $(INSTALLED) ## open psql on the server's database (ARGS="-c '…'")
+	@devenv/psql-client.sh
+	@exec $(PACKHOUSE) psql $(CONFIG_FLAG) -- $(arguments)
+
+.PHONY: check
+check: $(INSTALLED) ## types, format, lint, lost promises, dead code, ranks of the rooms
+	@exec devenv/check.sh
+
+.PHONY: fix
+fix: $(INSTALLED) ## apply the formatter and the safe fixes of the linter
+	@exec node_modules/.bin/biome check --write
+
+.PHONY: test
+test: $(INSTALLED) ## run all tests, on Ceph too (CEPH=no leaves Ceph out; FILES="…" picks files; JOBS=n)
+	@CEPH='$(or $(CEPH),yes)' FILES='$(FILES)' JOBS='$(JOBS)' exec devenv/test.sh
+
+.PHONY: bench
+bench: $(INSTALLED) ## run the benchmarks (ARGS="…")
+	@exec node bench/main.ts $(arguments)
+
+.PHONY: ms-migrate
+ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema
+	@exec $(PACKHOUSE) migrate $(CONFIG_FLAG) $(arguments)
+
+.PHONY: ms-gen
+ms-gen: $(INSTALLED) ## write the query types from db/migrations (ARGS=--check: fail when they are stale)
+	@exec devenv/ms-gen.sh $(arguments)
+
+.PHONY: devenv
+devenv: $(INSTALLED) ## start Ceph and PostgreSQL for development and write config.devenv.yaml
+	@exec devenv/devenv.sh up
+
+.PHONY: devenv-status
+devenv-status: ## say what of the development servers runs
+	@exec devenv/devenv.sh status
+
+.PHONY: devenv-stop
+devenv-stop: ## stop the development servers, keep their data
+	@exec devenv/devenv.sh stop
+
+.PHONY: devenv-destroy
+devenv-destroy: ## stop the development servers and delete their data
+	@exec devenv/devenv.sh destroy
+
+.PHONY: clean
+clean: ## delete what install and the tests made (not data, not the development servers)
+	@rm -rf node_modules .tools .cache

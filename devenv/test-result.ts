@@ -1,0 +1,16 @@
+/** A reporter for `node --test`: one line, "<passed> <failed> <skipped>", counted over all files. */
+import type { EventData } from 'node:test';
+
+interface TestEvent {
+  readonly type: string;
+  readonly data: EventData.TestSummary;
+}
+
+export default async function* countTests(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  for await (const { type, data } of events) {
+    // a summary with a file is that file's own
+    if (type !== 'test:summary' || data.file !== undefined) continue;
+    const { passed, failed, cancelled, skipped } = data.counts;
+    yield `${passed} ${failed + cancelled} ${skipped}\n`;
+  }
+}
