@@ -39,6 +39,7 @@ check tsc files_listed "$BIN/tsc" --noEmit --listFiles --pretty false
 check biome files_biome "$BIN/biome" check --error-on-warnings --max-diagnostics=100 --colors=off
 check oxlint files_oxlint "$BIN/oxlint" --deny-warnings
 check knip - "$BIN/knip" --no-progress
+check schema - devenv/ms-gen.sh --check
 check ranks - node --test --test-reporter=spec internal/ranks.test.ts
 
 ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
