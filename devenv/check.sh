@@ -25,7 +25,7 @@ check() {
   if ((rc == 0)); then
     printf 'ok      %-7s %s\n' "$name" "${seen:+$seen files}"
   else
-    printf '%s\n' "$output"
+    grep -v '^/.*\.ts$' <<<"$output" # without the list of files
     printf 'FAILED  %s\n' "$name"
     failed+=("$name")
   fi

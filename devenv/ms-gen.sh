@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/node.sh"
 cd "$ROOT"
-TYPES=db/queries/schema.ts
+TYPES=db/queries/types.ts
 
 work=$(mktemp -d)
 chmod 711 "$work"
@@ -26,7 +26,9 @@ node_modules/.bin/dbmate --url "$url" --migrations-dir db/migrations --no-dump-s
 # inside the checkout, so that the formatter takes it for one of ours
 new=db/queries/.schema-new.ts
 trap 'rm -f "$new"; devenv/postgres-native.sh destroy 2>/dev/null; rm -rf "$work"' EXIT
-node_modules/.bin/kysely-codegen --dialect postgres --url "$url" --exclude-pattern schema_migrations --out-file "$new" >/dev/null
+# bigint arrives as a number (the catalog sets pg's parser so), and every bigint of the schema is below 2^53
+node_modules/.bin/kysely-codegen --dialect postgres --url "$url" --exclude-pattern schema_migrations \
+  --type-mapping '{"int8":"number"}' --out-file "$new" >/dev/null
 node_modules/.bin/biome format --write "$new" >/dev/null 2>&1 || fail 'the generated types could not be formatted'
 
 if [ "${1:-}" = --check ]; then
