@@ -12,27 +12,39 @@ export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U> ?
 export type Generated<T> =
   T extends ColumnType<infer S, infer I, infer U> ? ColumnType<S, I | undefined, U> : ColumnType<T, T | undefined, T>;
 
-export type Int8 = ColumnType<string, bigint | number | string, bigint | number | string>;
-
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
+
+export interface AccessTokens {
+  created_at: Generated<Timestamp>;
+  expires_at: Timestamp | null;
+  id: Generated<number>;
+  last_used_at: Timestamp | null;
+  name: string;
+  owner: string | null;
+  prefix: string;
+  repository: string | null;
+  revoked_at: Timestamp | null;
+  scopes: string[];
+  token_sha256: Buffer;
+}
 
 export interface GraphBlocks {
   ordinal: number;
-  pack_id: Int8;
-  pool_id: Int8;
+  pack_id: number;
+  pool_id: number;
   records: Buffer;
 }
 
 export interface ObjectBlocks {
   first_oid: Buffer;
   kinds: Buffer;
-  lengths: ArrayType<Int8>;
+  lengths: ArrayType<number>;
   object_count: number;
-  offsets: ArrayType<Int8>;
+  offsets: ArrayType<number>;
   oids: Buffer;
-  pack_id: Int8;
-  pool_id: Int8;
-  sizes: ArrayType<Int8>;
+  pack_id: number;
+  pool_id: number;
+  sizes: ArrayType<number>;
 }
 
 export interface Packs {
@@ -41,13 +53,13 @@ export interface Packs {
   checksum: Buffer | null;
   crate_key: string | null;
   created_at: Generated<Timestamp>;
-  extent_length: Int8;
-  extent_offset: Generated<Int8>;
+  extent_length: number;
+  extent_offset: Generated<number>;
   has_duplicates: Generated<boolean>;
-  id: Int8;
+  id: number;
   lease_token: string | null;
-  object_count: Int8;
-  pool_id: Int8;
+  object_count: number;
+  pool_id: number;
   state: string;
   state_since: Generated<Timestamp>;
   tier: string;
@@ -56,67 +68,67 @@ export interface Packs {
 
 export interface Pools {
   created_at: Generated<Timestamp>;
-  id: Generated<Int8>;
+  id: Generated<number>;
   object_format: string;
-  sweep_epoch: Generated<Int8>;
+  sweep_epoch: Generated<number>;
 }
 
 export interface Pushes {
   actor: Generated<string>;
-  id: Int8;
+  id: number;
   options: Generated<string[]>;
-  pack_id: Int8 | null;
-  pool_id: Int8;
+  pack_id: number | null;
+  pool_id: number;
   pushed_at: Generated<Timestamp>;
-  repository_id: Int8;
+  repository_id: number;
   request_id: Generated<string>;
   xid: Generated<string>;
 }
 
 export interface Refs {
-  created_push: Int8;
+  created_push: number;
   name: Buffer;
   oid: Buffer;
   peeled: Buffer | null;
-  pool_id: Int8;
-  repository_id: Int8;
+  pool_id: number;
+  repository_id: number;
 }
 
 export interface RefUpdates {
   name: Buffer;
   new_oid: Buffer | null;
   old_oid: Buffer | null;
-  pool_id: Int8;
-  push_id: Int8;
-  repository_id: Int8;
+  pool_id: number;
+  push_id: number;
+  repository_id: number;
 }
 
 export interface Repositories {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
   head: Buffer | null;
-  id: Generated<Int8>;
+  id: Generated<number>;
   name: string;
   object_format: string;
   owner: string;
-  pool_id: Int8;
+  pool_id: number;
   private: Generated<boolean>;
 }
 
 export interface TailBytes {
   bytes: Buffer;
-  pack_id: Int8;
-  pool_id: Int8;
+  pack_id: number;
+  pool_id: number;
 }
 
 export interface VObjects {
   kind: string | null;
   oid: string | null;
-  pack_id: Int8 | null;
-  pack_length: Int8 | null;
-  pack_offset: Int8 | null;
-  pool_id: Int8 | null;
-  size: Int8 | null;
+  pack_id: number | null;
+  pack_length: number | null;
+  pack_offset: number | null;
+  pool_id: number | null;
+  size: number | null;
 }
 
 export interface VPacks {
@@ -125,12 +137,12 @@ export interface VPacks {
   checksum: string | null;
   crate_key: string | null;
   created_at: Timestamp | null;
-  extent_length: Int8 | null;
-  extent_offset: Int8 | null;
+  extent_length: number | null;
+  extent_offset: number | null;
   has_duplicates: boolean | null;
-  object_count: Int8 | null;
-  pack_id: Int8 | null;
-  pool_id: Int8 | null;
+  object_count: number | null;
+  pack_id: number | null;
+  pool_id: number | null;
   repository: string | null;
   state: string | null;
   tier: string | null;
@@ -141,8 +153,8 @@ export interface VPushes {
   new_oid: string | null;
   old_oid: string | null;
   options: string[] | null;
-  pack_id: Int8 | null;
-  push_id: Int8 | null;
+  pack_id: number | null;
+  push_id: number | null;
   pushed_at: Timestamp | null;
   ref: string | null;
   repository: string | null;
@@ -160,14 +172,15 @@ export interface VRepositories {
   created_at: Timestamp | null;
   deleted_at: Timestamp | null;
   head: string | null;
-  id: Int8 | null;
+  id: number | null;
   object_format: string | null;
-  pool_id: Int8 | null;
+  pool_id: number | null;
   private: boolean | null;
   repository: string | null;
 }
 
 export interface DB {
+  access_tokens: AccessTokens;
   graph_blocks: GraphBlocks;
   object_blocks: ObjectBlocks;
   packs: Packs;
