@@ -35,21 +35,26 @@ export function encodePkt(data: string | Uint8Array): Buffer {
   return packet;
 }
 
-/** The pkt-lines of many binary strings in one buffer: what ref advertisements of a million lines are made by. */
-export function encodePkts(lines: readonly string[]): Buffer {
-  let totalBytes = 0;
+// Text is gathered up to this size before it becomes bytes: large enough to make few buffers, small enough to stay cheap to flatten.
+const BATCH_CHARS = 1 << 18;
+
+/**
+ * The pkt-lines of many binary strings in one buffer: what ref advertisements of a million lines are made by. Memory in use at
+ * once is the answer twice over.
+ * @throws PackhouseError `pkt-line` when a payload is longer than 65516 bytes.
+ */
+export function encodePkts(lines: Iterable<string>): Buffer {
+  const batches: Buffer[] = [];
+  let text = '';
   for (const line of lines) {
     checkPayload(line.length);
-    totalBytes += line.length + 4;
+    text += (line.length + 4).toString(16).padStart(4, '0') + line;
+    if (text.length < BATCH_CHARS) continue;
+    batches.push(Buffer.from(text, 'latin1'));
+    text = '';
   }
-  const out = Buffer.allocUnsafe(totalBytes);
-  let at = 0;
-  for (const line of lines) {
-    writePktLength(out, at, line.length + 4);
-    out.write(line, at + 4, 'latin1');
-    at += line.length + 4;
-  }
-  return out;
+  batches.push(Buffer.from(text, 'latin1'));
+  return batches.length === 1 ? (batches[0] as Buffer) : Buffer.concat(batches);
 }
 
 function checkPayload(payloadBytes: number): void {
