@@ -42,7 +42,6 @@ free_port() {
   fail 'found no free port'
 }
 
-ceph() { devenv/ceph-native.sh "$@"; }
 unset "${!PACKHOUSE_TEST_S3_@}"
 if [ "$CEPH" = yes ]; then
   debian_packages ceph-mon=ceph-mon ceph-osd=ceph-osd ceph-mgr=ceph-mgr radosgw=radosgw ceph=ceph-common curl=curl
@@ -53,11 +52,11 @@ if [ "$CEPH" = yes ]; then
   CEPH_NATIVE_RGW_PORT=$(free_port) CEPH_NATIVE_MON_V2_PORT=$(free_port) CEPH_NATIVE_MON_V1_PORT=$(free_port)
   CEPH_NATIVE_BUCKET=packhouse-test
   export CEPH_NATIVE_DIR CEPH_NATIVE_RGW_PORT CEPH_NATIVE_MON_V2_PORT CEPH_NATIVE_MON_V1_PORT CEPH_NATIVE_BUCKET
-  ceph destroy # what a killed run left
-  trap 'ceph destroy 8>&-' EXIT
+  devenv/ceph-native.sh destroy # what a killed run left
+  trap 'devenv/ceph-native.sh destroy 8>&-' EXIT
   trap 'exit 130' INT TERM HUP
-  ceph start 8>&-
-  eval "$(ceph env)"
+  devenv/ceph-native.sh start 8>&-
+  eval "$(devenv/ceph-native.sh env)"
   export PACKHOUSE_TEST_S3_ENDPOINT=$AWS_ENDPOINT_URL_S3 PACKHOUSE_TEST_S3_REGION=$AWS_REGION PACKHOUSE_TEST_S3_BUCKET=$S3_BUCKET
   export PACKHOUSE_TEST_S3_ACCESS_KEY=$AWS_ACCESS_KEY_ID PACKHOUSE_TEST_S3_SECRET_KEY=$AWS_SECRET_ACCESS_KEY
   # only what names it explicitly shall find this store
@@ -73,6 +72,6 @@ runner=$!
 trap 'kill -TERM $runner 2>/dev/null; wait $runner || true; exit 130' INT TERM HUP
 wait $runner || rc=$?
 [ -s "$RESULT" ] || fail 'the test runner ended without a summary'
-read -r passed _ <"$RESULT"
-((passed > 0)) || fail 'no test ran'
+read -r passed failed _ <"$RESULT"
+((passed + failed > 0)) || fail 'no test ran'
 exit "$rc"
