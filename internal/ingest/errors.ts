@@ -1,0 +1,9 @@
+import { PackhouseError } from '../base/mod.ts';
+
+/** An incoming pack that is not accepted: the message names the offset, the oid or the limit. */
+export class PackError extends PackhouseError {
+  constructor(message: string, data: Readonly<Record<string, unknown>> = {}, options?: ErrorOptions) {
+    super('bad-pack', message, data, options);
+    this.name = 'PackError';
+  }
+}

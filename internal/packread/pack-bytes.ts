@@ -1,0 +1,139 @@
+import { PackhouseError } from '../base/mod.ts';
+import type { Catalog, Pack } from '../catalog/mod.ts';
+import type { PackStore } from '../packstore/mod.ts';
+import { ByteCache } from './byte-cache.ts';
+
+/** Store packs are cached in blocks of this size, aligned in the pack; scattered reads fetch one, sequential reads many at once. */
+export const BLOCK_BYTES = 1 << 20;
+/** The longest single read from the store. */
+const FETCH_BYTES_MAX = 8 << 20;
+
+/**
+ * Bytes of live packs: a tail pack's from PostgreSQL, whole; a store pack's from the bucket, in blocks. Cached, bounded by bytes.
+ * `peek` answers from the cache without waiting; `load` fetches what `peek` lacked.
+ */
+export class PackBytes {
+  readonly #catalog: Catalog;
+  readonly #store: PackStore;
+  readonly #cache: ByteCache;
+  readonly #loading = new Map<string, Promise<void>>();
+
+  constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number) {
+    this.#catalog = catalog;
+    this.#store = store;
+    this.#cache = new ByteCache(cacheBytesMax);
+  }
+
+  get cache(): ByteCache {
+    return this.#cache;
+  }
+
+  /** Puts the bytes of a tail pack in the cache that this process has just published. */
+  remember(poolId: number, packId: number, bytes: Buffer): void {
+    this.#cache.set(tailKey(poolId, packId), bytes);
+  }
+
+  /** The cached bytes from `offset` on, at least one and up to the end of their block; undefined when they are not cached. */
+  peek(poolId: number, pack: Pack, offset: number): Buffer | undefined {
+    if (pack.tier === 'tail') return this.#cache.get(tailKey(poolId, pack.id))?.subarray(offset);
+    return this.#cache.get(blockKey(pack, Math.floor(offset / BLOCK_BYTES)))?.subarray(offset % BLOCK_BYTES);
+  }
+
+  /** Brings `[offset, offset + lengthBytes)` of a pack into the cache, as far as the pack goes. */
+  async load(poolId: number, pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<void> {
+    if (pack.tier === 'tail') return this.#once(tailKey(poolId, pack.id), () => this.#loadTails(poolId, [pack.id]));
+    const last = Math.floor((Math.min(offset + lengthBytes, pack.lengthBytes) - 1) / BLOCK_BYTES);
+    const waits: Promise<void>[] = [];
+    for (let block = Math.floor(offset / BLOCK_BYTES); block <= last; ) {
+      if (this.#cache.has(blockKey(pack, block))) {
+        block++;
+        continue;
+      }
+      const from = block;
+      do block++;
+      while (block <= last && (block - from) * BLOCK_BYTES < FETCH_BYTES_MAX && !this.#cache.has(blockKey(pack, block)));
+      const to = block;
+      waits.push(this.#once(`${blockKey(pack, from)}-${to}`, () => this.#loadBlocks(pack, from, to, signal)));
+    }
+    await Promise.all(waits);
+  }
+
+  /** Brings tail packs into the cache, all in one statement. */
+  async loadTails(poolId: number, packIds: readonly number[]): Promise<void> {
+    const missing = packIds.filter((id) => !this.#cache.has(tailKey(poolId, id)));
+    if (missing.length > 0) await this.#loadTails(poolId, missing);
+  }
+
+  /** Exactly `[offset, offset + lengthBytes)` of a pack. Long reads of big packs go past the cache, so that one clone cannot empty it. */
+  async read(poolId: number, pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+    if (pack.tier === 'store' && pack.lengthBytes > this.#cache.bytesMax * 0.3 && lengthBytes >= BLOCK_BYTES) {
+      return this.#get(pack, offset, lengthBytes, signal);
+    }
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const bytes = this.#assemble(poolId, pack, offset, lengthBytes);
+      if (bytes !== undefined) return bytes;
+      await this.load(poolId, pack, offset, lengthBytes, signal);
+    }
+    // The cache is smaller than what is asked for at once.
+    if (pack.tier === 'store') return this.#get(pack, offset, lengthBytes, signal);
+    const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
+    if (bytes === undefined) throw missingPack(pack);
+    return bytes.subarray(offset, offset + lengthBytes);
+  }
+
+  #assemble(poolId: number, pack: Pack, offset: number, lengthBytes: number): Buffer | undefined {
+    const first = this.peek(poolId, pack, offset);
+    if (first === undefined || first.length >= lengthBytes) return first?.subarray(0, lengthBytes);
+    const parts = [first];
+    for (let have = first.length; have < lengthBytes; ) {
+      const part = this.peek(poolId, pack, offset + have);
+      if (part === undefined || part.length === 0) return undefined;
+      parts.push(part.subarray(0, lengthBytes - have));
+      have += part.length;
+    }
+    return Buffer.concat(parts, lengthBytes);
+  }
+
+  async #once(key: string, load: () => Promise<void>): Promise<void> {
+    let running = this.#loading.get(key);
+    if (running === undefined) {
+      running = load().finally(() => this.#loading.delete(key));
+      this.#loading.set(key, running);
+    }
+    return running;
+  }
+
+  async #loadTails(poolId: number, packIds: readonly number[]): Promise<void> {
+    const found = await this.#catalog.tailBytes(poolId, packIds);
+    for (const [id, bytes] of found) this.#cache.set(tailKey(poolId, id), bytes);
+    if (found.size < packIds.length) throw new PackhouseError('pack-gone', `tail packs ${packIds.filter((id) => !found.has(id)).join(', ')} are gone`);
+  }
+
+  async #loadBlocks(pack: Pack, from: number, to: number, signal?: AbortSignal): Promise<void> {
+    const start = from * BLOCK_BYTES;
+    const bytes = await this.#get(pack, start, Math.min(to * BLOCK_BYTES, pack.lengthBytes) - start, signal);
+    for (let block = from; block < to; block++) {
+      const at = (block - from) * BLOCK_BYTES;
+      const view = bytes.subarray(at, at + BLOCK_BYTES);
+      // A block that shares memory with others would keep them all alive: the bound counts each block's own bytes only.
+      this.#cache.set(blockKey(pack, block), to - from === 1 ? view : Buffer.from(view));
+    }
+  }
+
+  #get(pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+    const range = { offset: pack.extentOffset + offset, lengthBytes };
+    return this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
+  }
+}
+
+function tailKey(poolId: number, packId: number): string {
+  return `tail ${poolId} ${packId}`;
+}
+
+function blockKey(pack: Pack, block: number): string {
+  return `${pack.crateKey} ${pack.extentOffset} ${block}`;
+}
+
+function missingPack(pack: Pack): PackhouseError {
+  return new PackhouseError('pack-gone', `pack ${pack.id} is gone`, { pack: pack.id });
+}

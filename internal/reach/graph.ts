@@ -1,0 +1,234 @@
+import { assert } from '../base/mod.ts';
+import { KIND_COMMIT, KIND_TAG, type ObjectFormat, OidMap, oidLength, readGraphRecords } from '../object/mod.ts';
+
+/** A node that is linked to, but whose own record is not here. */
+const UNKNOWN = 0;
+
+/**
+ * The commits and tags of one pool in typed arrays. A node is a dense number; a commit has parents, a date, a generation number (one more
+ * than its parents' largest) and a root tree; a tag has what it names. Extended pack by pack, never changed.
+ */
+export class CommitGraph {
+  readonly format: ObjectFormat;
+  readonly oidBytes: number;
+  readonly #oids: OidMap;
+  #kinds = new Uint8Array(1024);
+  /** Of a commit: seconds of its committer. */
+  #times = new Float64Array(1024);
+  #generations = new Uint32Array(1024);
+  /** Where a node's parents start in #parents and how many there are. */
+  #parentsAt = new Uint32Array(1024);
+  #parentCounts = new Uint16Array(1024);
+  /** Ordinal of the pack that a node's record came with. */
+  #packs = new Uint32Array(1024);
+  /** Root tree of a commit, or what a tag names. */
+  #targets: Buffer;
+  #targetKinds = new Uint8Array(1024);
+  #parents = new Uint32Array(1024);
+  #parentsUsed = 0;
+  readonly #packIds: number[] = [];
+  /** Commits of each pack, by its ordinal. */
+  readonly #packCommits: number[] = [];
+  readonly #packOrdinals = new Map<number, number>();
+
+  constructor(format: ObjectFormat) {
+    this.format = format;
+    this.oidBytes = oidLength(format);
+    this.#oids = new OidMap(this.oidBytes, 512);
+    this.#targets = Buffer.alloc(1024 * this.oidBytes);
+  }
+
+  get size(): number {
+    return this.#oids.size;
+  }
+
+  get bytes(): number {
+    return this.#kinds.length * (24 + 2 * this.oidBytes) + this.#parents.length * 4;
+  }
+
+  /** The node of an oid whose record is known, or -1. */
+  find(oid: Uint8Array, at = 0): number {
+    const node = this.#oids.get(oid, at);
+    return node >= 0 && this.#kinds[node] !== UNKNOWN ? node : -1;
+  }
+
+  findHex(hex: string): number {
+    return this.find(Buffer.from(hex, 'hex'));
+  }
+
+  isCommit(node: number): boolean {
+    return this.#kinds[node] === KIND_COMMIT;
+  }
+
+  isTag(node: number): boolean {
+    return this.#kinds[node] === KIND_TAG;
+  }
+
+  isKnown(node: number): boolean {
+    return this.#kinds[node] !== UNKNOWN;
+  }
+
+  /** A view; copy it to keep it. */
+  oid(node: number): Buffer {
+    return this.#oids.oid(node);
+  }
+
+  hex(node: number): string {
+    return this.#oids.hex(node);
+  }
+
+  time(node: number): number {
+    return this.#times[node]!;
+  }
+
+  generation(node: number): number {
+    return this.#generations[node]!;
+  }
+
+  parentCount(node: number): number {
+    return this.#parentCounts[node]!;
+  }
+
+  parent(node: number, i: number): number {
+    return this.#parents[this.#parentsAt[node]! + i]!;
+  }
+
+  /** The root tree of a commit, or what a tag names: a view. */
+  target(node: number): Buffer {
+    return this.#targets.subarray(node * this.oidBytes, (node + 1) * this.oidBytes);
+  }
+
+  /** Of a tag: the kind of what it names. */
+  targetKind(node: number): number {
+    return this.#targetKinds[node]!;
+  }
+
+  /** The id of the pack that brought the node. */
+  packOf(node: number): number {
+    return this.#packIds[this.#packs[node]!]!;
+  }
+
+  /** How many commits a pack brought that no earlier pack had. */
+  commitsOf(packId: number): number {
+    const ordinal = this.#packOrdinals.get(packId);
+    return ordinal === undefined ? 0 : this.#packCommits[ordinal]!;
+  }
+
+  /** The oid that a tag finally names, following tags of tags; null when a link is missing. */
+  peel(node: number): { kind: number; oid: Buffer } | null {
+    let at = node;
+    for (let depth = 0; depth < 10_000; depth++) {
+      if (this.isCommit(at)) return { kind: KIND_COMMIT, oid: Buffer.from(this.oid(at)) };
+      if (!this.isTag(at)) return null;
+      if (this.#targetKinds[at] !== KIND_TAG && this.#targetKinds[at] !== KIND_COMMIT) {
+        return { kind: this.#targetKinds[at]!, oid: Buffer.from(this.target(at)) };
+      }
+      if (this.#targetKinds[at] === KIND_COMMIT) return { kind: KIND_COMMIT, oid: Buffer.from(this.target(at)) };
+      at = this.find(this.target(at));
+      if (at < 0) return null;
+    }
+    return null;
+  }
+
+  /** Takes in a pack's graph records. */
+  add(packId: number, blocks: readonly Buffer[]): void {
+    assert(!this.#packOrdinals.has(packId), `graph records of pack ${packId} are added once`);
+    const ordinal = this.#packIds.length;
+    this.#packIds.push(packId);
+    this.#packCommits.push(0);
+    this.#packOrdinals.set(packId, ordinal);
+    const fresh: number[] = [];
+    for (const records of blocks) {
+      readGraphRecords(records, this.format, {
+        commit: (bytes, oidAt, treeAt, time, parentsAt, parentCount) => {
+          const node = this.#node(bytes, oidAt);
+          if (this.#kinds[node] !== UNKNOWN) return;
+          this.#kinds[node] = KIND_COMMIT;
+          this.#packs[node] = ordinal;
+          this.#packCommits[ordinal]!++;
+          this.#times[node] = time;
+          bytes.copy(this.#targets, node * this.oidBytes, treeAt, treeAt + this.oidBytes);
+          this.#growParents(parentCount);
+          this.#parentCounts[node] = parentCount;
+          const at = this.#parentsUsed;
+          this.#parentsUsed += parentCount;
+          this.#parentsAt[node] = at;
+          for (let i = 0; i < parentCount; i++) this.#parents[at + i] = this.#node(bytes, parentsAt + i * this.oidBytes);
+          fresh.push(node);
+        },
+        tag: (bytes, oidAt, targetKind, targetAt) => {
+          const node = this.#node(bytes, oidAt);
+          if (this.#kinds[node] !== UNKNOWN) return;
+          this.#kinds[node] = KIND_TAG;
+          this.#packs[node] = ordinal;
+          this.#targetKinds[node] = targetKind;
+          bytes.copy(this.#targets, node * this.oidBytes, targetAt, targetAt + this.oidBytes);
+        },
+      });
+    }
+    this.#number(fresh);
+  }
+
+  has(packId: number): boolean {
+    return this.#packOrdinals.has(packId);
+  }
+
+  #node(bytes: Buffer, at: number): number {
+    const node = this.#oids.add(bytes, at);
+    if (node >= this.#kinds.length) this.#grow();
+    return node;
+  }
+
+  #grow(): void {
+    const capacity = this.#kinds.length * 2;
+    const grown = <T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(from: T, to: T): T => {
+      to.set(from);
+      return to;
+    };
+    this.#kinds = grown(this.#kinds, new Uint8Array(capacity));
+    this.#targetKinds = grown(this.#targetKinds, new Uint8Array(capacity));
+    this.#times = grown(this.#times, new Float64Array(capacity));
+    this.#generations = grown(this.#generations, new Uint32Array(capacity));
+    this.#parentsAt = grown(this.#parentsAt, new Uint32Array(capacity));
+    this.#parentCounts = grown(this.#parentCounts, new Uint16Array(capacity));
+    this.#packs = grown(this.#packs, new Uint32Array(capacity));
+    const targets = Buffer.alloc(capacity * this.oidBytes);
+    this.#targets.copy(targets);
+    this.#targets = targets;
+  }
+
+  #growParents(more: number): void {
+    if (this.#parentsUsed + more <= this.#parents.length) return;
+    const wider = new Uint32Array(Math.max(this.#parents.length * 2, this.#parentsUsed + more));
+    wider.set(this.#parents);
+    this.#parents = wider;
+  }
+
+  /** Gives new commits their generation numbers, parents before children, without recursion. */
+  #number(fresh: readonly number[]): void {
+    const stack: number[] = [];
+    for (const start of fresh) {
+      if (this.#generations[start] !== 0) continue;
+      stack.push(start);
+      while (stack.length > 0) {
+        const node = stack[stack.length - 1]!;
+        let largest = 0;
+        let waits = false;
+        for (let i = 0; i < this.#parentCounts[node]!; i++) {
+          const parent = this.parent(node, i);
+          if (this.#kinds[parent] !== KIND_COMMIT) continue;
+          const generation = this.#generations[parent]!;
+          if (generation === 0) {
+            stack.push(parent);
+            waits = true;
+          } else if (generation > largest) {
+            largest = generation;
+          }
+        }
+        if (waits) continue;
+        this.#generations[node] = largest + 1;
+        stack.pop();
+      }
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import { PackhouseError } from '../base/mod.ts';
+import { KIND_BLOB, KIND_TREE, OidMap } from '../object/mod.ts';
+import { flood, NodeSet } from './marks.ts';
+import type { RepositoryView } from './repository-view.ts';
+import { listTree } from './tree-walk.ts';
+
+/** How many trees and blobs a walk may visit before it gives up: an answer of "not proven", never a wrong one. */
+const WALK_OBJECTS_MAX = 30_000_000;
+
+/**
+ * For each raw oid, whether this repository's own refs reach it: 1 or 0. Presence in the pool is never an answer. In order of cost: the
+ * commit graph; packs that are reached as a whole; a walk of the trees from this repository's tips.
+ */
+export async function proveReached(view: RepositoryView, oids: Buffer, signal?: AbortSignal): Promise<Uint8Array> {
+  const width = view.pool.graph.oidBytes;
+  const count = oids.length / width;
+  const proven = new Uint8Array(count);
+  const reached = view.reached();
+  const open: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const node = view.pool.graph.find(oids, i * width);
+    if (node < 0) open.push(i);
+    else proven[i] = reached.has(node) ? 1 : 0;
+  }
+  if (open.length === 0) return proven;
+  const locations = await view.pool.index.find(Buffer.concat(open.map((i) => oids.subarray(i * width, (i + 1) * width))));
+  const walk: number[] = [];
+  open.forEach((i, at) => {
+    const location = locations[at];
+    if (!location) return;
+    if (view.packReached(location.pack)) proven[i] = 1;
+    else walk.push(i);
+  });
+  if (walk.length > 0) {
+    const wanted = new OidMap(width);
+    for (const i of walk) wanted.add(oids, i * width);
+    const found = await walkFor(view, wanted, signal);
+    for (const i of walk) if (found.has(oids, i * width)) proven[i] = 1;
+  }
+  return proven;
+}
+
+/** Which of the wanted trees and blobs the refs reach, by walking them: newest commits first, until all are found. */
+async function walkFor(view: RepositoryView, wanted: OidMap, signal?: AbortSignal): Promise<OidMap> {
+  if (view.closure !== null) return view.closure;
+  const seen = new OidMap(wanted.oidBytes);
+  let left = wanted.size;
+  const meet = (data: Buffer, at: number): boolean => {
+    const known = seen.size;
+    seen.add(data, at);
+    if (seen.size === known) return false;
+    if (wanted.has(data, at)) left--;
+    if (seen.size > WALK_OBJECTS_MAX) throw new PackhouseError('walk-limit', `walk visited more than ${WALK_OBJECTS_MAX} objects`);
+    return left > 0;
+  };
+  for (const root of rootsOf(view, view.reached())) {
+    if (left === 0) return seen;
+    signal?.throwIfAborted();
+    if (meet(root.oid, 0) && root.kind === KIND_TREE) await listTree(view.pool, view.format, root.oid, meet);
+  }
+  if (left > 0) view.closure = seen;
+  return seen;
+}
+
+/** Root trees of commits, newest first, and trees and blobs that tags or refs name directly. */
+export function rootsOf(view: RepositoryView, nodes: NodeSet): { oid: Buffer; kind: number }[] {
+  const { graph } = view.pool;
+  const commits: number[] = [];
+  const roots: { oid: Buffer; kind: number }[] = [];
+  for (let node = 0; node < graph.size; node++) {
+    if (!nodes.has(node)) continue;
+    if (graph.isCommit(node)) commits.push(node);
+    else if (graph.isTag(node) && (graph.targetKind(node) === KIND_TREE || graph.targetKind(node) === KIND_BLOB)) {
+      roots.push({ oid: Buffer.from(graph.target(node)), kind: graph.targetKind(node) });
+    }
+  }
+  for (const ref of view.refs.values()) {
+    // A ref on a tree or blob: not in the graph. Which of the two it is shows when it is read.
+    if (graph.find(ref.oid) < 0) roots.push({ oid: ref.oid, kind: 0 });
+  }
+  commits.sort((a, b) => graph.time(b) - graph.time(a));
+  for (const node of commits) roots.push({ oid: Buffer.from(graph.target(node)), kind: KIND_TREE });
+  return roots;
+}
+
+/** Kinds of objects by oid, 0 where the pool has none. Only for oids that are proven. */
+export async function kindsOf(view: RepositoryView, oids: Buffer): Promise<Uint8Array> {
+  const locations = await view.pool.index.find(oids);
+  return Uint8Array.from(locations, (location) => location?.kind ?? 0);
+}
+
+/** Commits and tags that refs reach or, within the retention of the push log, have reached. */
+export function reachedWithLog(view: RepositoryView, loggedTips: readonly Buffer[]): NodeSet {
+  const { graph } = view.pool;
+  const nodes = new NodeSet();
+  for (const ref of view.refs.values()) flood(graph, nodes, graph.find(ref.oid));
+  for (const tip of loggedTips) flood(graph, nodes, graph.find(tip));
+  return nodes;
+}
+

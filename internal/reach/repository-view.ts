@@ -1,0 +1,133 @@
+import type { Pack, Ref, RepositoryState } from '../catalog/mod.ts';
+import { followedHead } from '../catalog/mod.ts';
+import type { ObjectFormat, OidMap } from '../object/mod.ts';
+import { commitRange } from './ancestry.ts';
+import { flood, NodeSet } from './marks.ts';
+import type { PoolView } from './pool-view.ts';
+
+/**
+ * One repository as of one snapshot of the catalog. Never changed once made (its caches only fill), so that a request that began with
+ * it goes on with it. `next` makes the following one.
+ */
+export class RepositoryView {
+  readonly id: number;
+  readonly owner: string;
+  readonly name: string;
+  readonly format: ObjectFormat;
+  readonly private: boolean;
+  readonly snapshot: string;
+  readonly pool: PoolView;
+  /** By name, in byte order of names. */
+  readonly refs: ReadonlyMap<string, Ref>;
+  /** The branch that HEAD names, existing or not. */
+  readonly head: string;
+  /** Whether HEAD's branch was chosen (by an operator, or by pushing main or master) rather than followed. */
+  readonly headChosen: boolean;
+  /** Answers that are made once per state, by the rooms that make them. */
+  readonly memo = new Map<string, unknown>();
+  #reached: NodeSet | null = null;
+  #reachedPacks = new Map<number, boolean>();
+  /** Every tree and blob that the refs reach, once a walk has found them all. */
+  closure: OidMap | null = null;
+
+  constructor(owner: string, name: string, pool: PoolView, state: RepositoryState, refs: ReadonlyMap<string, Ref>) {
+    this.id = state.id;
+    this.owner = owner;
+    this.name = name;
+    this.format = state.format;
+    this.private = state.private;
+    this.snapshot = state.snapshot;
+    this.pool = pool;
+    this.refs = refs;
+    this.headChosen = state.head !== null;
+    this.head = state.head ?? followedHead(refs.values());
+  }
+
+  /** The view of the state that follows: the same one when nothing that it shows has changed. */
+  next(state: RepositoryState): RepositoryView {
+    const head = state.head ?? null;
+    const sameHead = head === null ? !this.headChosen : this.headChosen && head === this.head;
+    const refs = state.refs.length === 0 ? this.refs : mergeRefs(this.refs, state);
+    const view = new RepositoryView(this.owner, this.name, this.pool, state, refs);
+    if (state.refs.length === 0) {
+      view.#reached = this.#reached;
+      view.#reachedPacks = this.#reachedPacks;
+      view.closure = this.closure;
+      if (sameHead && state.private === this.private) for (const [key, value] of this.memo) view.memo.set(key, value);
+    } else if (this.#reached !== null && this.#onlyGrew(state)) {
+      view.#reached = this.#reached;
+      for (const ref of state.refs) if (ref.oid !== null) flood(this.pool.graph, view.#reached, this.pool.graph.find(ref.oid));
+      // A pack that was reached whole still is; one that was not may be now.
+      for (const [pack, whole] of this.#reachedPacks) if (whole) view.#reachedPacks.set(pack, true);
+    }
+    return view;
+  }
+
+  /** Whether no changed ref has let go of history: created, or moved forward. */
+  #onlyGrew(state: RepositoryState): boolean {
+    const { graph } = this.pool;
+    for (const ref of state.refs) {
+      const before = this.refs.get(ref.name);
+      if (before === undefined) continue;
+      if (ref.oid === null) return false;
+      if (before.oid.equals(ref.oid)) continue;
+      const from = graph.find(before.oid);
+      const to = graph.find(ref.oid);
+      if (from < 0 || to < 0 || !graph.isCommit(from) || !graph.isCommit(to)) return false;
+      if (commitRange(graph, [from], [to]).commits.length > 0) return false;
+    }
+    return true;
+  }
+
+  /** Commits and tags that this repository's own refs reach. */
+  reached(): NodeSet {
+    if (this.#reached === null) {
+      const { graph } = this.pool;
+      const reached = new NodeSet();
+      for (const ref of this.refs.values()) flood(graph, reached, graph.find(ref.oid));
+      this.#reached = reached;
+    }
+    return this.#reached;
+  }
+
+  /** Whether everything in a pack is reached: all of it hangs on tips that are. */
+  packReached(pack: Pack): boolean {
+    const known = this.#reachedPacks.get(pack.id);
+    if (known !== undefined) return known;
+    const whole = pack.allReached && tipsWithin(this.pool, pack, this.reached());
+    this.#reachedPacks.set(pack.id, whole);
+    return whole;
+  }
+
+  /** The oid that HEAD resolves to, null while unborn. */
+  headOid(): Buffer | null {
+    return this.refs.get(this.head)?.oid ?? null;
+  }
+}
+
+/** Whether all tips of a pack are in a set of nodes. A pack without tips is within none. */
+export function tipsWithin(pool: PoolView, pack: Pack, nodes: NodeSet): boolean {
+  const width = pool.graph.oidBytes;
+  if (pack.tips.length === 0) return false;
+  for (let at = 0; at < pack.tips.length; at += width) {
+    const node = pool.graph.find(pack.tips, at);
+    if (node < 0 || !nodes.has(node)) return false;
+  }
+  return true;
+}
+
+/** Refs by name in byte order; binary strings compare as their bytes do. */
+export function sortRefs(refs: Iterable<Ref>): ReadonlyMap<string, Ref> {
+  return new Map([...refs].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)).map((ref) => [ref.name, ref]));
+}
+
+function mergeRefs(before: ReadonlyMap<string, Ref>, state: RepositoryState): ReadonlyMap<string, Ref> {
+  let inPlace = true;
+  for (const ref of state.refs) if (ref.oid === null || !before.has(ref.name)) inPlace = false;
+  const refs = new Map(before);
+  for (const ref of state.refs) {
+    if (ref.oid === null) refs.delete(ref.name);
+    else refs.set(ref.name, ref);
+  }
+  return inPlace ? refs : sortRefs(refs.values());
+}
