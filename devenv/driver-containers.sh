@@ -100,7 +100,9 @@ microceph_up() {
   osds=$(in_ceph microceph.ceph osd ls | wc -l)
   ((osds >= 3)) || in_ceph microceph disk add "loop,4G,$((3 - osds))"
   wait_until 'three OSDs' osds_up 3
-  in_ceph microceph status | grep -q '\brgw\b' || in_ceph microceph enable rgw --port 8000
+  local services
+  services=$(in_ceph microceph status)
+  [[ $services =~ (^|[^a-z])rgw([^a-z]|$) ]] || in_ceph microceph enable rgw --port 8000
   wait_until 'the S3 gateway' curl -fsS -o /dev/null --noproxy '*' --max-time 5 "http://127.0.0.1:$RGW_PORT/"
   microceph_user
 }
@@ -134,7 +136,7 @@ ours() { case $(container_state "$1") in running | stopped) ;; *) return 1 ;; es
 containers_stop() {
   local name
   for name in "$DB_CONTAINER" "$CEPH_CONTAINER"; do
-    if ours "$name"; then "$ENGINE" stop --time 60 "$name" >/dev/null && say "container $name stopped"; fi
+    if ours "$name"; then "$ENGINE" stop -t 60 "$name" >/dev/null && say "container $name stopped"; fi
   done
 }
 

@@ -139,6 +139,8 @@ destroy() {
   [ -e "$DIR/programs/version" ] || [ -z "$(ls -A "$DIR")" ] || fail "$DIR is not one of mine"
   stop
   rm -rf "$DIR"
+  # the folder above is this script's own when the checkout could not be entered
+  case $DIR in /var/tmp/*) rmdir --ignore-fail-on-non-empty "$(dirname "$DIR")" ;; esac
 }
 
 case ${1:-} in
