@@ -12,10 +12,8 @@ export {
   encodePkt,
   encodePkts,
   FLUSH,
-  PKT_BYTES_MAX,
   PKT_PAYLOAD_BYTES_MAX,
   RESPONSE_END,
-  writePktLength,
 } from './frame.ts';
 export { type Packet, PktReader } from './reader.ts';
 export {

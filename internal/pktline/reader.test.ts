@@ -67,7 +67,7 @@ describe('pkt-line reader', () => {
       reader.push(Buffer.from(bad, 'latin1'));
       assert.throws(
         () => reader.next(),
-        (error) => error instanceof PackhouseError && error.code === 'pkt-line' && error.data['offset'] === 5,
+        (error) => error instanceof PackhouseError && error.code === 'pkt-line' && error.data.offset === 5,
       );
       assert.equal(reader.pendingBytes, bad.length, 'the reader stays where it was');
     }

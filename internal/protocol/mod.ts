@@ -34,7 +34,6 @@ export {
   encodeLsRefs,
   encodeObjectInfo,
   encodePackfileHeader,
-  encodeResponseLine,
   encodeShallowInfo,
   encodeShallowUpdate,
   encodeWantedRefs,

@@ -8,11 +8,6 @@ export interface ResponseFraming {
 
 const PLAIN: ResponseFraming = { sidebandAll: false };
 
-/** One packet of a v2 response; the line brings its own newline. */
-export function encodeResponseLine(line: string, framing: ResponseFraming): Buffer {
-  return encodePkt(framed(line, framing));
-}
-
 /** An error packet, after which the connection is of no more use (gitprotocol-pack, "pkt-line"). A long message is cut. */
 export function encodeError(message: string, framing: ResponseFraming = PLAIN): Buffer {
   const head = framing.sidebandAll ? String.fromCharCode(BAND_ERROR) : 'ERR ';
@@ -70,7 +65,7 @@ export function encodeAcknowledgments(common: readonly string[], ready: boolean,
 
 /** The line that opens the pack; the pack follows on the sideband, always with packets of up to 65520 bytes. */
 export function encodePackfileHeader(framing: ResponseFraming): Buffer {
-  return encodeResponseLine('packfile\n', framing);
+  return encodePkt(framed('packfile\n', framing));
 }
 
 export interface LsRefsAnswer {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,16 +77,20 @@ async function commitIn(folder: string, format: ObjectFormat): Promise<string> {
   return (await git(['-C', folder, 'rev-parse', 'HEAD'])).trim();
 }
 
+async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  const bytes = answer(request, Buffer.concat(chunks));
+  const path = new URL(request.url ?? '', 'http://localhost');
+  const service = path.searchParams.get('service');
+  const type = service === null ? `${path.pathname.split('/').pop()}-result` : `${service}-advertisement`;
+  response.writeHead(200, { 'content-type': `application/x-${type}` }).end(bytes);
+}
+
 before(async () => {
   home = await mkdtemp(join(tmpdir(), 'wire-'));
-  server = createServer(async (request, response) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const path = new URL(request.url ?? '', 'http://localhost');
-    const service = path.searchParams.get('service');
-    const type = service === null ? `${path.pathname.split('/').pop()}-result` : `${service}-advertisement`;
-    response.writeHead(200, { 'content-type': `application/x-${type}` });
-    response.end(answer(request, Buffer.concat(chunks)));
+  server = createServer((request, response) => {
+    serve(request, response).catch((error: unknown) => response.writeHead(500).end(String(error)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repo.git`;
