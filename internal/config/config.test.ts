@@ -75,7 +75,7 @@ test('flags win over the environment, the environment over the file, the file ov
   assert.equal(config.http.idleTimeoutMs, 5000);
   assert.deepEqual(sources['log.level'], { kind: 'file', where: `${path}:2` });
   assert.deepEqual(sources['data.dir'], { kind: 'environment', where: 'PACKHOUSE_DATA_DIR' });
-  assert.equal(sources['http.listen'].kind, 'flag');
+  assert.deepEqual(sources['http.listen'], { kind: 'flag', where: '--http-listen' });
   assert.equal(sources['http.drain_timeout'].kind, 'default');
 });
 

@@ -10,7 +10,8 @@
  */
 export { ConfigError } from './errors.ts';
 export { FSCK_MESSAGE_IDS } from './fsck-ids.ts';
-export { CONFIG_KEYS, type Config, type ConfigKey } from './keys.ts';
+export { CONFIG_KEYS, type Config, type ConfigKey, KEYS } from './keys.ts';
+export { parseDurationMs } from './kinds.ts';
 export { isLoopbackListen, type LoadedConfig, type LoadOptions, loadConfig } from './load.ts';
 export { type EffectiveValue, effectiveValues, maskUrl } from './print.ts';
-export { environmentVariable, type ValueSource } from './sources.ts';
+export { environmentVariable, flagName, type ValueSource } from './sources.ts';

@@ -24,6 +24,11 @@ export function environmentVariable(key: string): string {
   return `PACKHOUSE_${key.replaceAll('.', '_').toUpperCase()}`;
 }
 
+/** The flag of a key: `store.s3.path_style` is --store-s3-path-style. */
+export function flagName(key: string): string {
+  return `--${key.replaceAll(/[._]/g, '-')}`;
+}
+
 /** What a YAML file sets. Unknown keys, duplicate keys and syntax errors are refused with file and line. */
 export function readYamlFile(path: string): GivenValues {
   let content: string;
@@ -89,7 +94,7 @@ export function readFlags(flags: Readonly<Record<string, string | undefined>>): 
   const given = new Map<ConfigKey, GivenValue>();
   for (const [key, value] of Object.entries(flags)) {
     if (value === undefined) continue;
-    const where = `flag for ${key}`;
+    const where = flagName(key);
     if (!Object.hasOwn(KEYS, key)) throw new ConfigError('flag', unknownName('key', key, CONFIG_KEYS), { key });
     given.set(key as ConfigKey, { value: readText(key as ConfigKey, value, where), source: { kind: 'flag', where } });
   }
