@@ -22,7 +22,7 @@ export function encodeCommitRecord(oid: Buffer, commit: CommitRecord): Buffer {
   commit.tree.copy(record, 1 + width);
   record.writeUIntBE(Math.max(0, Math.min(TIME_MAX, Math.floor(commit.committerTimeSeconds) || 0)), 1 + 2 * width, 6);
   record.writeUInt16BE(commit.parents.length, 7 + 2 * width);
-  commit.parents.forEach((parent, i) => parent.copy(record, 9 + (2 + i) * width));
+  for (const [i, parent] of commit.parents.entries()) parent.copy(record, 9 + (2 + i) * width);
   return record;
 }
 

@@ -4,11 +4,25 @@
  * - Names: `ObjectFormat`, kinds and their numbers; `OidMap`, a set of raw oids with dense indexes in a flat slab.
  * - Grammar: `parseCommit`, `parseTag`, `TreeCursor` read the links of an object in place, lenient as git's own readers are. An object
  *   that cannot be read throws PackhouseError `bad-object` with the offset.
+ * - Checks: `ObjectChecker` finds what `git fsck --strict` finds, by git's message ids; `DEFAULT_SEVERITIES` lists what is taken from real old
+ *   histories all the same, with the reason for each id. A checker looks at objects in any order; `finishChecks` then looks into the
+ *   blobs that trees name .gitmodules and .gitattributes.
  * - Graph records: the links of commits and tags as the catalog keeps them.
  *
  * Pure functions of bytes: no I/O, no state beyond the collectors a caller makes.
  */
 export { type ParsedCommit, parseCommit } from './commit.ts';
+export { GITATTRIBUTES_BYTES_MAX, GITMODULES_BYTES_MAX } from './dot-files.ts';
+export { type DotFile, type DotFileProblems, type FoundObject, finishChecks, ObjectChecker } from './fsck.ts';
+export {
+  DEFAULT_SEVERITIES,
+  type FsckId,
+  type ObjectProblem,
+  type Severities,
+  type Severity,
+  STRICT_SEVERITIES,
+  severitiesWith,
+} from './fsck-ids.ts';
 export { type CommitRecord, encodeCommitRecord, encodeTagRecord, type GraphVisitor, readGraphRecords } from './graph-record.ts';
 export {
   isOid,

@@ -1,9 +1,19 @@
+import { getRandomValues } from 'node:crypto';
 import { assert } from '../base/mod.ts';
 
 /**
+ * Keys of the hash, drawn anew by every process. Oids of objects are uniform, but the oids that trees and commits *link to* are
+ * whatever a client writes, and a million of them in one slot would hold up the whole process. The hash is multilinear over 16-bit
+ * halves, twice, the upper 16 bits of each sum (Thorup, "High Speed Hashing for Integers and Strings", vectors): universal, so
+ * nobody without the keys can choose names that meet more often than by chance.
+ */
+const HALVES_MAX = 16;
+const KEYS = new Int32Array(2 * HALVES_MAX);
+getRandomValues(KEYS);
+
+/**
  * A set of raw oids, each with a dense index 0, 1, 2 … in order of insertion. Open addressing over one slab: 700,000 SHA-1 names
- * cost about 22 MB, where a Map of hex strings costs over 100. Oids are uniformly distributed, so four of their bytes are the hash;
- * an attacker who grinds colliding prefixes only slows their own push, and probing is capped by the table's load of one half.
+ * cost about 22 MB, where a Map of hex strings costs over 100. At most half of the slots are taken.
  */
 export class OidMap {
   readonly oidBytes: number;
@@ -11,7 +21,6 @@ export class OidMap {
   #table: Int32Array;
   #mask: number;
   #size = 0;
-  readonly #salt: number;
 
   constructor(oidBytes: number, expected = 16) {
     this.oidBytes = oidBytes;
@@ -20,7 +29,6 @@ export class OidMap {
     this.#table = new Int32Array(capacity).fill(-1);
     this.#mask = capacity - 1;
     this.#slab = Buffer.allocUnsafe(Math.max(16, expected) * oidBytes);
-    this.#salt = (Math.random() * 12) | 0;
   }
 
   get size(): number {
@@ -28,8 +36,15 @@ export class OidMap {
   }
 
   #hash(source: Uint8Array, at: number): number {
-    const p = at + this.#salt;
-    return ((source[p]! | (source[p + 1]! << 8) | (source[p + 2]! << 16) | (source[p + 3]! << 24)) ^ (source[at + 16]! << 7)) >>> 0;
+    let low = 0;
+    let high = 0;
+    const halves = this.oidBytes >>> 1;
+    for (let i = 0; i < halves; i++) {
+      const half = source[at + 2 * i]! | (source[at + 2 * i + 1]! << 8);
+      low = (low + Math.imul(half, KEYS[i]!)) | 0;
+      high = (high + Math.imul(half, KEYS[HALVES_MAX + i]!)) | 0;
+    }
+    return ((high & 0xffff0000) | (low >>> 16)) >>> 0;
   }
 
   #equal(index: number, source: Uint8Array, at: number): boolean {

@@ -21,7 +21,7 @@ const EMPTY = Buffer.alloc(0);
  */
 export class TreeCursor {
   readonly oidBytes: number;
-  /** The mode of the entry as its digits say; not brought into a canonical form. */
+  /** The low 16 bits of the mode, all that git looks at; not brought into a canonical form. */
   mode = 0;
   /** Where the entry starts: its first mode digit. */
   entryStart = 0;
@@ -67,7 +67,7 @@ export class TreeCursor {
     if (byte === SPACE) return this.#fail('a tree entry has no mode');
     for (; byte !== SPACE; byte = data[++at]!) {
       if (byte < 0x30 || byte > 0x37) return this.#fail('the mode of a tree entry is not octal');
-      mode = (((mode & 0x1fffffff) << 3) + (byte - 0x30)) >>> 0;
+      mode = ((mode << 3) + (byte - 0x30)) & 0xffff;
     }
     const nameStart = ++at;
     while (data[at] !== 0 && at < data.length) at++;
