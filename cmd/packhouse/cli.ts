@@ -93,12 +93,12 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return [styleText('bold', line(header), { stream: process.stdout }), ...rows.map(line)].join('\n');
 }
 
-/** `owner/name`, with or without `.git`. */
+/** `owner/name`, with or without `.git`: the names that the server's URLs can carry. */
 export function parseRepository(text: string): { readonly owner: string; readonly name: string } {
   const [owner = '', rest = '', ...more] = text.split('/');
   const name = rest.replace(/\.git$/, '');
-  const part = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/;
-  if (more.length > 0 || !part.test(owner) || !part.test(name) || owner.includes('..') || name.includes('..')) {
+  const part = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/;
+  if (more.length > 0 || !part.test(owner) || !part.test(name) || name.endsWith('.git')) {
     throw new InvalidArgumentError('expected owner/name of letters, digits and ._-');
   }
   return { owner, name };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FSCK_MESSAGE_IDS } from './fsck-ids.ts';
+import { DEFAULT_SEVERITIES, type FsckId, STRICT_SEVERITIES, severitiesWith } from '../object/mod.ts';
 import { choice, count, duration, flag, type KeyDefinition, secret, size, text, wordMap } from './kinds.ts';
 
 const listenAddress = z
@@ -12,6 +12,16 @@ const databaseUrl = z
   .regex(/^$|^postgres(ql)?:\/\//, "expected a URL such as 'postgres://user:password@host:5432/packhouse', or nothing");
 
 const endpoint = z.string().regex(/^$|^https?:\/\/\S+$/, "expected a URL such as 'http://127.0.0.1:8000', or nothing");
+
+const FSCK_IDS = Object.keys(STRICT_SEVERITIES) as FsckId[];
+
+/** Ids that an operator may weigh otherwise. A few stay errors whatever is said: the object's links could not be read. */
+const SOFTENABLE_IDS: ReadonlySet<string> = new Set(FSCK_IDS.filter((id) => severitiesWith({ [id]: 'ignore' })[id] === 'ignore'));
+
+/** What the object room takes from old histories although `git fsck --strict` does not. */
+const RELAXED_SEVERITIES = Object.fromEntries(
+  FSCK_IDS.filter((id) => DEFAULT_SEVERITIES[id] !== STRICT_SEVERITIES[id]).map((id) => [id, DEFAULT_SEVERITIES[id]]),
+) as Readonly<Record<string, 'error' | 'warn' | 'ignore'>>;
 
 /**
  * Every key there is, in the order in which config.yaml tells them. To add one: add it here and to config.yaml (a test compares
@@ -66,18 +76,9 @@ export const KEYS = {
   'limits.concurrent_requests_max': count(256, 'Requests served at a time; more are told to come back.'),
 
   'fsck.severity': wordMap(
-    FSCK_MESSAGE_IDS,
+    SOFTENABLE_IDS,
     ['error', 'warn', 'ignore'],
-    {
-      badEmail: 'warn',
-      badTimezone: 'warn',
-      missingEmail: 'warn',
-      missingNameBeforeEmail: 'warn',
-      missingSpaceBeforeDate: 'warn',
-      missingSpaceBeforeEmail: 'warn',
-      zeroPaddedDate: 'warn',
-      zeroPaddedFilemode: 'warn',
-    },
+    RELAXED_SEVERITIES,
     "Object checks that differ from `git fsck --strict`, by git's message id (error, warn or ignore); laid over these defaults.",
   ),
 

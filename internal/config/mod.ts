@@ -9,7 +9,6 @@
  * repository documents every key; a test holds it to the table.
  */
 export { ConfigError } from './errors.ts';
-export { FSCK_MESSAGE_IDS } from './fsck-ids.ts';
 export { CONFIG_KEYS, type Config, type ConfigKey, KEYS } from './keys.ts';
 export { parseDurationMs } from './kinds.ts';
 export { isLoopbackListen, type LoadedConfig, type LoadOptions, loadConfig } from './load.ts';
