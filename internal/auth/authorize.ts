@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Kysely } from 'kysely';
 import * as queries from '../../db/queries/tokens.ts';
 import type { DB } from '../../db/queries/types.ts';
+import { PackhouseError } from '../base/mod.ts';
 import { type AccessToken, looksLikeToken, type Scope, toAccessToken, tokenSha256 } from './tokens.ts';
 
 /** How long a process believes what the database last said of a token. */
@@ -21,13 +22,28 @@ export interface Target {
   readonly visibility: 'public' | 'private' | 'missing';
 }
 
+/** What Basic authentication carried: bytes of the user's choosing. */
+export interface Credentials {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Who was allowed. `id` is the token's name, for logs and for the push log. */
+export type Principal = { readonly kind: 'anonymous' } | { readonly kind: 'token'; readonly id: string };
+
 /**
  * - `allow`
- * - `authenticate`: 401, so that git's credential helpers ask; the same for a private repository and a missing one.
- * - `not-found`: the reply of a missing repository, whether it is missing or may not be known of.
- * - `forbidden`: 403; the caller may read the repository but not do this.
+ * - `unauthenticated`: git's credential helpers are to ask; the same for a private repository and a missing one.
+ * - `repository-not-found`: the reply of a missing repository, whether it is missing or may not be known of.
+ * - `forbidden`: the caller may read the repository but not do this.
  */
-export type Decision = 'allow' | 'authenticate' | 'not-found' | 'forbidden';
+export type Decision = 'allow' | 'unauthenticated' | 'repository-not-found' | 'forbidden';
+
+const REFUSALS: Readonly<Record<Exclude<Decision, 'allow'>, string>> = {
+  unauthenticated: 'authentication is required: give an access token as the password',
+  'repository-not-found': 'repository not found',
+  forbidden: 'this token may read the repository but not write it',
+};
 
 export interface AuthPolicy {
   readonly mode: 'none' | 'token';
@@ -35,10 +51,14 @@ export interface AuthPolicy {
 }
 
 export interface Authorizer {
-  /** Who an `Authorization` header stands for: Basic with the token as password (or as user name), or Bearer. */
-  authenticate(authorization: string | undefined): Promise<Identity>;
-  /** What that header may do. */
-  authorize(authorization: string | undefined, target: Target, access: Scope): Promise<Decision>;
+  /** Who credentials stand for: the token as the password, or as the user name. */
+  authenticate(credentials: Credentials | null): Promise<Identity>;
+  /**
+   * Resolves when those credentials may do it.
+   *
+   * @throws PackhouseError `unauthenticated`, `repository-not-found`, `forbidden`
+   */
+  authorize(credentials: Credentials | null, target: Target, access: Scope): Promise<Principal>;
 }
 
 /** Looks tokens up in `db`. `nowMs` is a monotonic clock. */
@@ -58,17 +78,20 @@ export function createAuthorizer(db: Kysely<DB>, policy: AuthPolicy, nowMs: () =
     return identity;
   };
 
-  const authenticate = async (authorization: string | undefined): Promise<Identity> => {
+  const authenticate = async (credentials: Credentials | null): Promise<Identity> => {
     // Without authentication configured, credentials that a client happens to send mean nothing.
-    if (policy.mode === 'none' || authorization === undefined) return { kind: 'anonymous' };
-    const token = tokenIn(authorization);
+    if (policy.mode === 'none' || credentials === null) return { kind: 'anonymous' };
+    const token = [credentials.password, credentials.user].find(looksLikeToken);
     return token === undefined ? { kind: 'invalid' } : lookUp(token);
   };
 
   return {
     authenticate,
-    async authorize(authorization, target, access) {
-      return decide(policy, await authenticate(authorization), target, access);
+    async authorize(credentials, target, access) {
+      const identity = await authenticate(credentials);
+      const decision = decide(policy, identity, target, access);
+      if (decision !== 'allow') throw new PackhouseError(decision, REFUSALS[decision]);
+      return identity.kind === 'token' ? { kind: 'token', id: identity.token.name } : { kind: 'anonymous' };
     },
   };
 }
@@ -76,13 +99,13 @@ export function createAuthorizer(db: Kysely<DB>, policy: AuthPolicy, nowMs: () =
 /** The rule, as a pure function. */
 export function decide(policy: AuthPolicy, identity: Identity, target: Target, access: Scope): Decision {
   if (policy.mode === 'none') return 'allow';
-  if (identity.kind === 'invalid') return 'authenticate';
+  if (identity.kind === 'invalid') return 'unauthenticated';
   const openToAll = target.visibility === 'public' && policy.anonymousRead;
   if (access === 'read' && openToAll) return 'allow';
-  if (identity.kind === 'anonymous') return 'authenticate';
+  if (identity.kind === 'anonymous') return 'unauthenticated';
   if (permits(identity.token, target, access)) return 'allow';
   const mayRead = openToAll || (target.visibility !== 'missing' && permits(identity.token, target, 'read'));
-  return mayRead ? 'forbidden' : 'not-found';
+  return mayRead ? 'forbidden' : 'repository-not-found';
 }
 
 /** Whether a token of that scope and limits covers the repository. */
@@ -97,14 +120,4 @@ async function identityOf(db: Kysely<DB>, sha256: Buffer): Promise<Identity> {
   if (row === null || !timingSafeEqual(row.token_sha256, sha256)) return { kind: 'invalid' };
   await queries.touchToken(db, row.id);
   return { kind: 'token', token: toAccessToken(row) };
-}
-
-/** The token in an Authorization header (RFC 7617, RFC 6750), or undefined when there is none of our form. */
-function tokenIn(authorization: string): string | undefined {
-  const [scheme = '', value = ''] = authorization.trim().split(/ +/, 2);
-  if (scheme.toLowerCase() === 'bearer') return looksLikeToken(value) ? value : undefined;
-  if (scheme.toLowerCase() !== 'basic') return undefined;
-  const text = Buffer.from(value, 'base64').toString('utf8');
-  const colon = text.indexOf(':');
-  return [text.slice(colon + 1), colon < 0 ? '' : text.slice(0, colon)].find(looksLikeToken);
 }

@@ -8,10 +8,12 @@
 export {
   type Authorizer,
   type AuthPolicy,
+  type Credentials,
   createAuthorizer,
   type Decision,
   decide,
   type Identity,
+  type Principal,
   type Target,
 } from './authorize.ts';
 export { type AccessToken, createToken, listTokens, revokeToken, type Scope, type TokenRequest } from './tokens.ts';
