@@ -1,0 +1,41 @@
+import { codeOf, messageOf } from '../base/mod.ts';
+
+export interface StatusAnswer {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const NONE: Readonly<Record<string, string>> = {};
+const RETRY = { 'Retry-After': '1' };
+const CHALLENGE = { 'WWW-Authenticate': 'Basic realm="packhouse"' };
+
+/**
+ * The one place where an error becomes a status. Texts of 401 and 404 are fixed: what the service knew must not show. An error
+ * without a known code is ours, and says nothing but the request id.
+ */
+export function statusOf(error: unknown, requestId: string): StatusAnswer {
+  const told = (status: number, headers = NONE): StatusAnswer => ({ status, text: messageOf(error), headers });
+  switch (codeOf(error)) {
+    case 'bad-request':
+    case 'body-truncated':
+      return told(400);
+    case 'unauthenticated':
+      return { status: 401, text: 'authentication required', headers: CHALLENGE };
+    case 'forbidden':
+      return told(403);
+    case 'repository-not-found':
+      return { status: 404, text: 'repository not found', headers: NONE };
+    case 'body-stalled':
+      return told(408);
+    case 'too-large':
+      return told(413);
+    case 'unsupported':
+      return told(415);
+    case 'overloaded':
+    case 'shutting-down':
+      return told(503, RETRY);
+    default:
+      return { status: 500, text: `internal error; request ${requestId}`, headers: NONE };
+  }
+}
