@@ -82,6 +82,7 @@ const GITMODULES_TEXTS = [
   '[submodule "x"]\r\nurl = -x\r\nupdate = none\r\n',
   '[submodule "x"]\nurl = a\\q',
   '[submodule "x"]\nurl = "a',
+  '[submodule "x"]\nurl = https://@ /x',
   '[submodule "x\0y"]\nurl = -x',
   ...[
     './x',
@@ -168,6 +169,11 @@ test("the order of entries gets git's verdicts", async () => {
     const ordered = sorted ? list.toSorted((x, y) => Buffer.compare(key(x), key(y))) : list;
     return { kind: 'tree', data: Buffer.concat(ordered.map(([mode, name]) => entry(mode, name, OID))) };
   });
+  // A name that returns as a directory after others that start with it, once and once more removed.
+  const file = (name: string): Buffer => entry('100644', name, OID);
+  const directory = (name: string): Buffer => entry('40000', name, OID);
+  samples.push({ kind: 'tree', data: Buffer.concat([file('a'), file('a-x!'), directory('a-x'), directory('a')]) });
+  samples.push({ kind: 'tree', data: Buffer.concat([file('a'), file('a.b'), file('a.b.c'), directory('a.b'), directory('a')]) });
   const ours = await assertSameVerdicts(samples, 'sha1');
   const found = new Set([...ours.values()].flatMap((set) => [...set]));
   assert.ok(found.has('error duplicateEntries') && found.has('error treeNotSorted'));
