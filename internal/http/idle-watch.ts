@@ -40,14 +40,14 @@ export class IdleWatch {
     this.#since[wait] = 0;
   }
 
-  /** Throws `body-stalled` for a body that drips. Only time spent waiting counts. */
-  countBodyBytes(bytes: number): void {
+  /** Counts bytes of the body; an error when it drips. Only time spent waiting for the client counts. */
+  stalledAfter(bytes: number): PackhouseError | undefined {
     this.#bodyBytes += bytes;
-    if (this.#bodyWaitedMs < this.#limitMs) return;
+    if (this.#bodyWaitedMs < this.#limitMs) return undefined;
     const got = this.#bodyBytes;
     this.#bodyWaitedMs = 0;
     this.#bodyBytes = 0;
-    if (got < BODY_BYTES_PER_LIMIT_MIN) throw bodyStalled(`only ${got} bytes of the request body came`, this.#limitMs);
+    return got < BODY_BYTES_PER_LIMIT_MIN ? bodyStalled(`only ${got} bytes of the request body came`, this.#limitMs) : undefined;
   }
 
   #onTimeout(): void {

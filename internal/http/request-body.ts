@@ -63,7 +63,7 @@ export class RequestBody implements AsyncIterable<Buffer> {
       if (chunk !== undefined) {
         this.#queuedBytes -= chunk.length;
         if (this.#paused && this.#queuedBytes < QUEUE_BYTES_LOW) this.#resume();
-        this.#watch.countBodyBytes(chunk.length);
+        this.#countBytes(chunk.length);
         yield chunk;
       } else if (this.#error !== undefined) {
         throw this.#error;
@@ -100,6 +100,13 @@ export class RequestBody implements AsyncIterable<Buffer> {
     this.#wake = undefined;
     if (!this.settled) this.#pause();
     return this.complete;
+  }
+
+  #countBytes(bytes: number): void {
+    const stalled = this.#watch.stalledAfter(bytes);
+    if (stalled === undefined) return;
+    this.fail(stalled);
+    throw stalled;
   }
 
   async #more(): Promise<void> {
