@@ -78,14 +78,16 @@ export interface RawOptions {
 export function raw(port: number, first: string | Buffer, options: RawOptions = {}): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
-    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, async () => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const send = async () => {
       socket.write(first);
       for (const part of options.later ?? []) {
         await new Promise((wake) => setTimeout(wake, options.pauseMs ?? 20));
         if (socket.writable) socket.write(part);
       }
       if (options.halfClose) socket.end();
-    });
+    };
+    socket.on('connect', () => void send());
     socket.on('data', (chunk) => chunks.push(chunk));
     socket.on('error', () => {});
     socket.on('end', () => socket.end());

@@ -26,7 +26,7 @@ test('readyz asks the service, once for all who ask at a time, and keeps the rea
     asked += 1;
     if (asked > 1) throw new Error('password authentication failed for user');
   });
-  const answers = await Promise.all([1, 2, 3].map(() => app.request('/readyz')));
+  const answers = await Promise.all([1, 2, 3].map(async () => app.request('/readyz')));
   assert.deepEqual(
     answers.map(({ status }) => status),
     [200, 200, 200],
