@@ -57,6 +57,8 @@ export const KEYS = {
   'push.memory_bytes_max': size('8MiB', 'Bytes of an incoming pack that stay in memory; more spools to a temporary file.'),
   'push.create_repository': flag(true, 'The first push to a name creates the repository.'),
 
+  'refs.hidden': text('', 'Prefixes of refs, separated by spaces, that are neither shown nor taken.', z.string()),
+
   'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.'),
   'fetch.serve_log_values': flag(true, 'Serve wants by oid of what refs pointed at before, while that is retained.'),
 

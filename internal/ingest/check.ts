@@ -1,12 +1,36 @@
-import type { ObjectFormat } from '../object/mod.ts';
+import { kindName, ObjectChecker as FsckChecker, type ObjectFormat, type ObjectProblem, type Severities } from '../object/mod.ts';
+import { PackError } from './errors.ts';
 
-/** Checks objects as they pass; `finish` checks what could only be known at the end. */
-export interface ObjectChecker {
-  check(kind: number, oid: Buffer, data: Buffer): void;
-  finish(): void;
-  readonly warnings: readonly string[];
-}
+export type { Severities as CheckSeverities } from '../object/mod.ts';
 
-export function createChecker(_format: ObjectFormat): ObjectChecker {
-  return { check() {}, finish() {}, warnings: [] };
+/** Warnings that are kept to tell the user; a history full of them fills no memory. */
+const WARNINGS_MAX = 20;
+
+/** Checks the objects of one pack as they pass: what the severities call an error refuses the pack. */
+export class ObjectChecker {
+  readonly warnings: string[] = [];
+  readonly #fsck: FsckChecker;
+
+  constructor(format: ObjectFormat, severities: Severities) {
+    this.#fsck = new FsckChecker(format, severities);
+  }
+
+  /** @throws PackError with the id and words of `git fsck` */
+  check(kind: number, oid: Buffer, data: Buffer): void {
+    const problems = this.#fsck.check(kind, data);
+    if (problems.length > 0) this.#take(kind, oid, problems);
+  }
+
+  #take(kind: number, oid: Buffer, problems: readonly ObjectProblem[]): void {
+    for (const problem of problems) {
+      const line = `in ${kindName(kind)} ${oid.toString('hex')}: ${problem.id}: ${problem.message}`;
+      if (problem.severity === 'error') throw new PackError(`error ${line}`, { id: problem.id, oid: oid.toString('hex') });
+      if (problem.severity === 'warn' && this.warnings.length < WARNINGS_MAX) this.warnings.push(`warning ${line}`);
+    }
+  }
+
+  /** Raw oids that trees of the pack name .gitmodules and .gitattributes: their blobs are checked once all can be read. */
+  dotFiles(): { gitmodules: Buffer; gitattributes: Buffer } {
+    return { gitmodules: Buffer.from(this.#fsck.gitmodules.slab()), gitattributes: Buffer.from(this.#fsck.gitattributes.slab()) };
+  }
 }

@@ -1,7 +1,17 @@
-export { createChecker, type ObjectChecker } from './check.ts';
+/**
+ * ingest: a pack from a stranger becomes verified objects, or an error that names the offset. Nothing here writes to a store.
+ *
+ *   scan      while bytes arrive: entry headers, inflate to each entry's end, CRC-32, oids of whole objects, the pack's checksum
+ *   resolve   deltas, from their bases down, without recursion; bases outside the pack are asked for
+ *   check     each object as `git fsck --strict` would, by a list of severities; links gathered on the way
+ *
+ * A small pack is worked on in memory, at once; a larger one in a worker, from a spool file that nothing depends on later. Memory is
+ * bounded by PackLimits whatever the pack claims: sizes are caps, large blobs are streamed, bases are dropped and inflated again.
+ */
 export { PackError } from './errors.ts';
+export { IncomingReader, type PackPlace } from './incoming-reader.ts';
 export { DEFAULT_PACK_LIMITS, type PackLimits } from './limits.ts';
-export { PackIngest, type PackIngestOptions } from './pack-ingest.ts';
-export { MemorySource, type PackSource, SpoolSource } from './pack-source.ts';
+export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';
 export type { ExternalBase } from './resolve.ts';
+export type { AppendedEntry } from './thin-bases.ts';
 export type { VerifiedPack } from './verified-pack.ts';

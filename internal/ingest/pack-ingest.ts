@@ -77,7 +77,6 @@ export class PackIngest {
     const { entries } = this.#scanner;
     const unresolved = this.#resolver!.unresolved;
     if (unresolved > 0) throw new PackError(`pack has ${unresolved} unresolved deltas`, { unresolved });
-    this.#options.checker.finish();
     const summary = this.#links.finish(entries);
     this.duplicates = summary.duplicates;
     this.#inflater.close();
@@ -119,6 +118,7 @@ export class PackIngest {
       sources: summary.sources,
       graph: summary.graph,
       bases: this.#missing,
+      dotFiles: this.#options.checker.dotFiles(),
       warnings: this.#options.checker.warnings,
     };
   }

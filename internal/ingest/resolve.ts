@@ -4,7 +4,7 @@ import { applyDeltaInto, ENTRY_OFS_DELTA, ENTRY_REF_DELTA, type Inflater, readDe
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { HEADER_ROOM, writeOid } from './hash-slab.ts';
-import type { PackLimits } from './limits.ts';
+import { objectLimit, type PackLimits } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 import type { ObjectVisitor } from './scan.ts';
 
@@ -217,6 +217,8 @@ export class DeltaResolver {
     const entries = this.#entries;
     const bytes = this.#applyDeltaOf(child, baseBytes);
     const size = bytes.length - HEADER_ROOM;
+    const limit = objectLimit(this.#limits, kind);
+    if (size > limit) throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
     entries.kinds[child] = kind;
     entries.sizes[child] = size;
     writeOid(this.#format, kind, bytes, HEADER_ROOM, size, entries.oids, child * entries.oidBytes);

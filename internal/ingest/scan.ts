@@ -6,7 +6,7 @@ import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, Inflater, readEntryHeader } f
 import { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
-import type { PackLimits } from './limits.ts';
+import { objectLimit, type PackLimits } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 
 /** Objects up to this size are inflated in one step; larger blobs and deltas are streamed through a buffer of it. */
@@ -113,9 +113,7 @@ export class PackScanner {
 
   #checkHeader(start: number): void {
     const { type, size, distance } = this.#header;
-    const limits = this.#limits;
-    const limit =
-      type === KIND_BLOB ? limits.objectBytesMax : type <= 4 ? limits.structuredObjectBytesMax : limits.deltaObjectBytesMax;
+    const limit = objectLimit(this.#limits, type <= 4 ? type : 0);
     if (size > limit) throw new PackError(`entry at offset ${start} claims ${size} bytes, the limit is ${limit}`, { offset: start, size, limit });
     if (type === 6 && (distance <= 0 || this.entries.indexAt(start - distance) < 0)) {
       throw new PackError(`delta at offset ${start} names a base at ${start - distance}, where no entry starts`, { offset: start });

@@ -25,6 +25,8 @@ export interface VerifiedPack {
   readonly graph: readonly Buffer[];
   /** Raw oids of delta bases outside the pack: with any, the pack is thin. */
   readonly bases: Buffer;
+  /** Raw oids of blobs that stand where a .gitmodules or .gitattributes should: to be checked once all objects can be read. */
+  readonly dotFiles: { readonly gitmodules: Buffer; readonly gitattributes: Buffer };
   /** What the object checks found and the severities let pass, one line each, as git words them; bounded. */
   readonly warnings: readonly string[];
 }

@@ -3,11 +3,11 @@ export class ByteCache {
   readonly #bytesMax: number;
   readonly #entries = new Map<string, Buffer>();
   #bytes = 0;
-  hits = 0;
-  misses = 0;
+  readonly #onLookup: (hit: boolean) => void;
 
-  constructor(bytesMax: number) {
+  constructor(bytesMax: number, onLookup: (hit: boolean) => void = () => {}) {
     this.#bytesMax = bytesMax;
+    this.#onLookup = onLookup;
   }
 
   get bytes(): number {
@@ -20,11 +20,8 @@ export class ByteCache {
 
   get(key: string): Buffer | undefined {
     const found = this.#entries.get(key);
-    if (found === undefined) {
-      this.misses++;
-      return undefined;
-    }
-    this.hits++;
+    this.#onLookup(found !== undefined);
+    if (found === undefined) return undefined;
     this.#entries.delete(key);
     this.#entries.set(key, found);
     return found;

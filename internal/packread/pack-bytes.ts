@@ -18,10 +18,10 @@ export class PackBytes {
   readonly #cache: ByteCache;
   readonly #loading = new Map<string, Promise<void>>();
 
-  constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number) {
+  constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number, onLookup?: (hit: boolean) => void) {
     this.#catalog = catalog;
     this.#store = store;
-    this.#cache = new ByteCache(cacheBytesMax);
+    this.#cache = new ByteCache(cacheBytesMax, onLookup);
   }
 
   get cache(): ByteCache {

@@ -132,7 +132,10 @@ export class PoolIndex {
     }
   }
 
-  /** Where each of `count` raw oids is stored, null where the pool has none: newest packs first. */
+  /**
+   * Where each raw oid is stored, null where the pool has none. Of several copies the choice is the oldest wherever a tail pack is among
+   * them: a thin delta was made when its base was there already, so chains over the oldest copies cannot run in a circle.
+   */
   async find(oids: Buffer): Promise<(Location | null)[]> {
     await this.#loadTails();
     const width = this.#oidBytes;
@@ -141,8 +144,8 @@ export class PoolIndex {
     let open: number[] = [];
     for (let i = 0; i < count; i++) {
       const at = this.#tailMap.get(oids, i * width);
-      if (at < 0) open.push(i);
-      else found[i] = location(this.#tailPacks[at]!, this.#tailBlocks[at]!, this.#tailRows[at]!);
+      if (at >= 0) found[i] = location(this.#tailPacks[at]!, this.#tailBlocks[at]!, this.#tailRows[at]!);
+      if (at < 0 || this.#tailPacks[at]!.hasDuplicates) open.push(i);
     }
     for (let s = this.#stores.length - 1; s >= 0 && open.length > 0; s--) {
       const store = this.#stores[s]!;
@@ -151,7 +154,7 @@ export class PoolIndex {
       for (const i of open) {
         const hit = this.#findIn(store, oids, i * width);
         if (hit === null) still.push(i);
-        else found[i] = hit;
+        else found[i] = older(found[i]!, hit);
       }
       open = still;
     }
@@ -162,14 +165,15 @@ export class PoolIndex {
   peek(oids: Buffer, at: number): Location | null | undefined {
     if (this.#tailPending.length > 0) return undefined;
     const tail = this.#tailMap.get(oids, at);
-    if (tail >= 0) return location(this.#tailPacks[tail]!, this.#tailBlocks[tail]!, this.#tailRows[tail]!);
+    const inTail = tail < 0 ? null : location(this.#tailPacks[tail]!, this.#tailBlocks[tail]!, this.#tailRows[tail]!);
+    if (inTail !== null && !inTail.pack.hasDuplicates) return inTail;
     for (let s = this.#stores.length - 1; s >= 0; s--) {
       const store = this.#stores[s]!;
       if (store.map === null && (store.directory === null || !this.#blockLoaded(store, oids, at))) return undefined;
       const hit = this.#findIn(store, oids, at);
-      if (hit !== null) return hit;
+      if (hit !== null) return older(inTail, hit);
     }
-    return null;
+    return inTail;
   }
 
   #blockLoaded(store: StoreIndex, oids: Buffer, at: number): boolean {
@@ -215,6 +219,10 @@ export class PoolIndex {
     if (row < 0 || block.oids.compare(oids, at, at + width, row * width, (row + 1) * width) !== 0) return null;
     return location(store.pack, block, row);
   }
+}
+
+function older(tail: Location | null, store: Location): Location {
+  return tail !== null && tail.pack.id < store.pack.id ? tail : store;
 }
 
 function location(pack: Pack, block: ObjectBlock, row: number): Location {

@@ -27,6 +27,7 @@ export interface Connectivity {
 }
 
 interface PackCommit {
+  readonly oid: Buffer;
   readonly tree: Buffer;
   readonly parents: readonly Buffer[];
 }
@@ -56,18 +57,14 @@ export async function checkConnectivity(view: RepositoryView, links: IncomingLin
   if (open.size === 0) return { complete: missing.size === 0, missing, missingBases: new Set(), based: true };
 
   const commits = packCommits(links.graph, view);
-  const known = trees === null ? await boundaryObjects(view, commits) : await comparedObjects(view, commits, trees);
-  const left: Buffer[] = [];
-  for (let i = 0; i < open.size; i++) {
-    const at = known.oids.get(open.oid(i));
-    if (at < 0) left.push(Buffer.from(open.oid(i)));
+  const known = trees === null ? await boundaryObjects(view, commits) : await comparedObjects(view, commits, trees, true);
+  let left = without(open, known);
+  let unproven = await unprovenOf(view, left);
+  if (trees !== null && unproven.size > 0) {
+    // A tree that is itself unproven may have vouched for others: ask again, and believe the parents outside the pack alone.
+    left = without(open, await comparedObjects(view, commits, trees, false));
+    unproven = await unprovenOf(view, left);
   }
-  const rest = Buffer.concat(left);
-  const proven = await proveReached(view, rest);
-  const unproven = new Set<string>();
-  left.forEach((oid, i) => {
-    if (proven[i] === 0) unproven.add(oid.toString('hex'));
-  });
   await checkKinds(view, links, missing, unproven);
   const missingBases = new Set<string>();
   for (let at = 0; at < links.bases.length; at += width) {
@@ -75,6 +72,18 @@ export async function checkConnectivity(view: RepositoryView, links: IncomingLin
     if (unproven.has(hex)) missingBases.add(hex);
   }
   return { complete: missing.size === 0, missing, missingBases, based: left.length === 0 };
+}
+
+/** The members of a set that another one lacks. */
+function without(set: OidMap, known: OidMap): Buffer[] {
+  const left: Buffer[] = [];
+  for (let i = 0; i < set.size; i++) if (!known.has(set.oid(i))) left.push(Buffer.from(set.oid(i)));
+  return left;
+}
+
+async function unprovenOf(view: RepositoryView, oids: readonly Buffer[]): Promise<Set<string>> {
+  const proven = await proveReached(view, Buffer.concat(oids));
+  return new Set(oids.filter((_, i) => proven[i] === 0).map((oid) => oid.toString('hex')));
 }
 
 /** Links to trees and blobs are missing when unproven, or when what is there is of another kind than the link asks for. */
@@ -95,10 +104,10 @@ function packCommits(graph: readonly Buffer[], view: RepositoryView): PackCommit
   const commits: PackCommit[] = [];
   for (const records of graph) {
     readGraphRecords(records, view.format, {
-      commit(bytes, _oidAt, treeAt, _time, parentsAt, parentCount) {
+      commit(bytes, oidAt, treeAt, _time, parentsAt, parentCount) {
         const parents: Buffer[] = [];
         for (let i = 0; i < parentCount; i++) parents.push(bytes.subarray(parentsAt + i * width, parentsAt + (i + 1) * width));
-        commits.push({ tree: bytes.subarray(treeAt, treeAt + width), parents });
+        commits.push({ oid: bytes.subarray(oidAt, oidAt + width), tree: bytes.subarray(treeAt, treeAt + width), parents });
       },
       tag() {},
     });
@@ -121,10 +130,10 @@ function boundaryTrees(view: RepositoryView, commits: readonly PackCommit[]): Ma
 }
 
 /** All that the boundary trees hold, as far as the bounds go. */
-async function boundaryObjects(view: RepositoryView, commits: readonly PackCommit[]): Promise<{ oids: OidMap }> {
+async function boundaryObjects(view: RepositoryView, commits: readonly PackCommit[]): Promise<OidMap> {
   const oids = new OidMap(view.pool.graph.oidBytes);
   const trees = boundaryTrees(view, commits);
-  if (trees.size > BOUNDARY_COMMITS_MAX) return { oids };
+  if (trees.size > BOUNDARY_COMMITS_MAX) return oids;
   const meet = (data: Buffer, at: number): boolean => {
     const before = oids.size;
     if (before >= BOUNDARY_OBJECTS_MAX) return false;
@@ -132,32 +141,42 @@ async function boundaryObjects(view: RepositoryView, commits: readonly PackCommi
     return oids.size > before;
   };
   for (const tree of trees.values()) if (meet(tree, 0)) await listTree(view.pool, view.format, tree, meet);
-  return { oids };
+  return oids;
 }
 
-/** What stands in the parents' trees at the places where the new trees are new. */
-async function comparedObjects(view: RepositoryView, commits: readonly PackCommit[], trees: ReadonlyMap<string, Buffer>): Promise<{ oids: OidMap }> {
+/**
+ * What stands in the parents' trees at the places where the new trees are new. With `chain` a commit of the pack is compared with parents
+ * in the pack too: its unchanged directories then come to light, as long as every link of those parents proves true.
+ */
+async function comparedObjects(
+  view: RepositoryView,
+  commits: readonly PackCommit[],
+  trees: ReadonlyMap<string, Buffer>,
+  chain: boolean,
+): Promise<OidMap> {
   const { format } = view;
   const width = view.pool.graph.oidBytes;
   const oids = new OidMap(width);
   const boundary = boundaryTrees(view, commits);
   const done = new OidMap(width);
-  const own = new Map<Buffer, true>();
+  const own = new Set<Buffer>();
+  const inPack = new Map(chain ? commits.map((commit) => [commit.oid.toString('hex'), commit.tree]) : []);
   const source: TreeSource = {
     tree(oid) {
       const tree = trees.get(oid.toString('hex'));
       if (tree === undefined) return view.pool.tree(oid);
-      own.set(tree, true);
+      own.add(tree);
       return tree;
     },
   };
   for (const commit of commits) {
     const olds: Buffer[] = [];
     for (const parent of commit.parents) {
-      const tree = boundary.get(parent.toString('hex'));
-      if (tree === undefined) continue;
-      olds.push(tree);
-      oids.add(tree);
+      const hex = parent.toString('hex');
+      const outside = boundary.get(hex);
+      if (outside !== undefined) oids.add(outside);
+      const tree = outside ?? inPack.get(hex);
+      if (tree !== undefined) olds.push(tree);
     }
     if (olds.length === 0 || !trees.has(commit.tree.toString('hex'))) continue;
     await diffTree(commit.tree, olds, {
@@ -175,5 +194,5 @@ async function comparedObjects(view: RepositoryView, commits: readonly PackCommi
       },
     });
   }
-  return { oids };
+  return oids;
 }

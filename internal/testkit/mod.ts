@@ -1,4 +1,40 @@
 /**
  * testkit: what tests of several rooms share. Only tests import it.
+ *
+ * - `startTestDatabase`: a database of its own on real PostgreSQL; `startServer`: the real server as a process.
+ * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
+ * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
  */
 export { startTestDatabase, type TestDatabase } from './database.ts';
+export { FastImport, type FileChange } from './fast-import.ts';
+export { scratchFolder } from './folder.ts';
+export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';
+export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
+export { MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
+export { npmHistory } from './npm-history.ts';
+export { describeOnStores } from './on-stores.ts';
+export { buildDelta, buildPack, commitBody, entry, oidOf, refDelta, treeBody } from './pack-builder.ts';
+export {
+  peakMemoryBytes,
+  resetPeakMemory,
+  type ServerOptions,
+  type StoreKind,
+  startServer,
+  type TestServer,
+  testStores,
+} from './server.ts';
+export {
+  DELIM_PACKET,
+  FLUSH_PACKET,
+  fetchCommand,
+  packet,
+  type RefUpdate,
+  readPackets,
+  readPushAnswer,
+  refusalOf,
+  sendFetch,
+  sendPush,
+  type WireAnswer,
+  wireRequest,
+  ZERO_OID,
+} from './wire.ts';

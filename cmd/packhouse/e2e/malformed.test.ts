@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import {
+  describeOnStores,
+  git,
+  MALFORMED_PACKS,
+  peakMemoryBytes,
+  refusalOf,
+  resetPeakMemory,
+  SOUND_PACK,
+  sendPush,
+  syntheticHistory,
+  wireRequest,
+  ZERO_OID,
+} from '../../../internal/testkit/mod.ts';
+
+const MIB = 2 ** 20;
+/** The largest thing that a pack may make the server hold is far below what these packs claim. */
+const PEAK_BYTES_MAX = 640 * MIB;
+
+describeOnStores('a malformed pack is refused in a form that git shows', {}, (server) => {
+  let url: string;
+  let state: string;
+
+  /** Everything that a push can change. */
+  async function everything(): Promise<string> {
+    const rows = await server().query(
+      `select (select count(*) from refs) refs, (select count(*) from pushes) pushes, (select count(*) from object_blocks) blocks,
+              (select count(*) from packs where state = 'live') packs, (select count(*) from tail_bytes) tails,
+              (select count(*) from graph_blocks) graph`,
+    );
+    return JSON.stringify(rows) + (await git(['ls-remote', url]));
+  }
+
+  before(async () => {
+    url = `${server().url}/eve/target.git`;
+    const local = await syntheticHistory({ commits: 10 }).into();
+    await git(['push', '-q', url, 'main'], { cwd: local });
+    state = await everything();
+  });
+
+  for (const malformed of MALFORMED_PACKS) {
+    test(malformed.name, async () => {
+      const pack = await malformed.make();
+      const { pid } = server();
+      resetPeakMemory(pid);
+      const answer = await sendPush(url, [[ZERO_OID, malformed.tip, 'refs/heads/evil']], pack);
+      const refusal = refusalOf(answer);
+      assert.ok(refusal !== undefined, `accepted: ${answer.body.toString('latin1').slice(0, 400)}`);
+      assert.notEqual(answer.status, 500, refusal);
+      assert.doesNotMatch(refusal, /invariant|TypeError|undefined|RangeError|internal error/i);
+      const peak = peakMemoryBytes(pid);
+      assert.ok(peak < PEAK_BYTES_MAX, `the server's peak was ${Math.round(peak / MIB)} MiB`);
+      assert.equal(server().pid, pid);
+      assert.equal(await everything(), state, 'nothing changed');
+    });
+  }
+
+  test('and the same objects in a sound pack are taken', async () => {
+    const answer = await sendPush(url, [[ZERO_OID, SOUND_PACK.tip, 'refs/heads/sound']], SOUND_PACK.pack);
+    assert.equal(refusalOf(answer), undefined);
+    assert.match(await git(['ls-remote', url]), /refs\/heads\/sound/);
+    assert.equal((await wireRequest(`${server().url}/readyz`)).status, 200);
+    assert.doesNotMatch(server().log(), /"level":60|uncaught|unhandled/i);
+  });
+});

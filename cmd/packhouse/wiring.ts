@@ -1,0 +1,159 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { createAuthorizer } from '../../internal/auth/mod.ts';
+import type { Logger } from '../../internal/base/mod.ts';
+import { openCatalog } from '../../internal/catalog/mod.ts';
+import type { Config } from '../../internal/config/mod.ts';
+import { advertise, type FetchSettings, serveFetch } from '../../internal/fetch/mod.ts';
+import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
+import { DEFAULT_PACK_LIMITS } from '../../internal/ingest/mod.ts';
+import { severitiesWith } from '../../internal/object/mod.ts';
+import { PackBytes } from '../../internal/packread/mod.ts';
+import { createFsStore, createS3Store, type PackStore, withCounters } from '../../internal/packstore/mod.ts';
+import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
+import { type PushSettings, receivePush } from '../../internal/push/mod.ts';
+import { Repositories } from '../../internal/reach/mod.ts';
+import { packhouseVersion } from './version.ts';
+
+export interface ServerParts {
+  readonly config: Config;
+  readonly databaseUrl: string;
+  readonly log: Logger;
+  /** Aborted when the server is to drain and stop. */
+  readonly signal: AbortSignal;
+  readonly onListening: (url: string) => void;
+}
+
+/** Builds every client and room from the configuration, serves until the signal, and takes it all down again. */
+export async function runServer({ config, databaseUrl, log, signal, onListening }: ServerParts): Promise<void> {
+  const metrics = createMetrics({ processMetrics: true });
+  const catalog = openCatalog({
+    url: databaseUrl,
+    poolMax: config.database.poolMax,
+    statementTimeoutMs: config.database.statementTimeoutMs,
+    log,
+  });
+  const store = withCounters(openStore(config), (operation, bytes, seconds, ok) => metrics.storeRequest(operation, seconds, bytes, ok));
+  try {
+    await catalog.check();
+    await store.check();
+    // One half for ranges of packs, the other for indexes and commit graphs.
+    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 2, (hit) => metrics.cache('pack-bytes', hit));
+    const repositories = new Repositories(catalog, bytes, config.cache.bytesMax / 2);
+    const protocolLimits = limitsOfProtocol(config);
+    const hiddenRefs = config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '');
+    const push: PushSettings = {
+      catalog,
+      store,
+      repositories,
+      packLimits: {
+        ...DEFAULT_PACK_LIMITS,
+        objectsMax: config.limits.packObjectsMax,
+        objectBytesMax: config.limits.objectBytesMax,
+        treeBytesMax: config.limits.treeBytesMax,
+        commitBytesMax: config.limits.commitBytesMax,
+        deltaDepthMax: config.limits.deltaDepthMax,
+      },
+      protocolLimits,
+      severities: severitiesWith(config.fsck.severity),
+      tailBytesMax: config.push.tailBytesMax,
+      memoryBytesMax: config.push.memoryBytesMax,
+      createRepository: config.push.createRepository,
+      hiddenRefs,
+      onPush: (result, objects) => {
+        metrics.push(result === 'refused' ? 'rejected' : result);
+        metrics.objects('received', objects);
+      },
+    };
+    const fetch: FetchSettings = {
+      catalog,
+      repositories,
+      protocolLimits,
+      agent: `packhouse/${packhouseVersion()}`,
+      requestBytesMax: config.limits.fetchRequestBytesMax,
+      logRetentionSeconds: config.fetch.serveLogValues ? config.sweep.retentionMs / 1000 : 0,
+      durationMsMax: config.fetch.maxDurationMs,
+      hiddenRefs,
+      onFetch: (kind, objects) => {
+        metrics.fetch(kind === 'negotiation' ? 'empty' : kind);
+        metrics.objects('sent', objects);
+      },
+    };
+    const authorizer = createAuthorizer(catalog.kysely, { mode: config.auth.mode, anonymousRead: config.auth.anonymousRead });
+    const service = gitService(push, fetch, authorizer, config, async () => {
+      await Promise.all([catalog.check(), store.check()]);
+    });
+    await serveUntil(signal, service, config, log, metrics, onListening);
+  } finally {
+    await store.close();
+    await catalog.close();
+  }
+}
+
+async function serveUntil(
+  signal: AbortSignal,
+  service: GitService,
+  config: Config,
+  log: Logger,
+  metrics: Metrics,
+  onListening: (url: string) => void,
+): Promise<void> {
+  const server = createHttpServer({ service, config, log, metrics });
+  const { url } = await server.listen();
+  onListening(url);
+  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  await server.drain();
+}
+
+function openStore(config: Config): PackStore {
+  if (config.store.kind === 'fs') return createFsStore({ root: join(config.data.dir, 'packs') });
+  return createS3Store(config.store.s3);
+}
+
+function gitService(
+  push: PushSettings,
+  fetch: FetchSettings,
+  authorizer: ReturnType<typeof createAuthorizer>,
+  config: Config,
+  ready: () => Promise<void>,
+): GitService {
+  return {
+    advertise: ({ owner, name }, service, context) =>
+      advertise(fetch, {
+        owner,
+        name,
+        service,
+        gitProtocol: context.gitProtocol,
+        sessionId: randomUUID(),
+        mayCreate: config.push.createRepository,
+      }),
+    receivePack: ({ owner, name }, body, sink, { principal, requestId, signal }) =>
+      receivePush(push, { owner, name, actor: principal.kind === 'token' ? principal.id : '', requestId, signal }, body, sink),
+    uploadPack: ({ owner, name }, body, sink, { gitProtocol, signal }) => serveFetch(fetch, { owner, name, gitProtocol, signal }, body, sink),
+    async authorize(credentials, { owner, name }, access) {
+      if (config.auth.mode === 'none') return { kind: 'anonymous' };
+      const view = await push.repositories.open(owner, name);
+      const visibility = view === null ? 'missing' : view.private ? 'private' : 'public';
+      return authorizer.authorize(credentials, { owner, name, visibility }, access);
+    },
+    ready,
+  };
+}
+
+function limitsOfProtocol(config: Config): ProtocolLimits {
+  return {
+    commandsMax: config.limits.refsPerPushMax,
+    commandBytesMax: config.limits.refsPerPushMax * 512,
+    refNameBytesMax: config.limits.refNameBytesMax,
+    pushOptionsMax: 1000,
+    wantsMax: config.limits.wantsMax,
+    havesMax: config.limits.havesMax,
+    shallowsMax: config.limits.wantsMax,
+    refPrefixesMax: 65_536,
+    objectInfosMax: config.limits.wantsMax,
+    serverOptionsMax: 1000,
+    deepenNotMax: 1000,
+    filterBytesMax: 65_536,
+    filterDepthMax: 16,
+  };
+}

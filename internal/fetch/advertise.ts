@@ -1,0 +1,91 @@
+import { PackhouseError } from '../base/mod.ts';
+import {
+  type AdvertisedHead,
+  type AdvertisedRef,
+  encodeLsRefs,
+  encodeReceivePackAdvertisement,
+  encodeUploadPackAdvertisement,
+  encodeV2Advertisement,
+  type V2LsRefsRequest,
+} from '../protocol/mod.ts';
+import type { RepositoryView } from '../reach/mod.ts';
+import type { FetchSettings } from './settings.ts';
+
+/** The refs of a repository as clients see them: without the hidden ones, oids in hex. Made once for each state. */
+export function visibleRefs(view: RepositoryView, hiddenRefs: readonly string[]): readonly AdvertisedRef[] {
+  return remembered(view, 'refs', () => {
+    const refs: AdvertisedRef[] = [];
+    for (const ref of view.refs.values()) {
+      if (hiddenRefs.some((prefix) => ref.name === prefix || ref.name.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`))) continue;
+      refs.push({ name: ref.name, oid: ref.oid.toString('hex'), peeled: ref.peeled?.toString('hex') ?? null });
+    }
+    return refs;
+  });
+}
+
+export function advertisedHead(view: RepositoryView): AdvertisedHead {
+  return { target: view.head, oid: view.headOid()?.toString('hex') ?? null };
+}
+
+/** A value that is the same as long as the repository's state is. */
+export function remembered<T>(view: RepositoryView, key: string, make: () => T): T {
+  if (!view.memo.has(key)) view.memo.set(key, make());
+  return view.memo.get(key) as T;
+}
+
+/** The version that a `Git-Protocol` header asks for: the highest that is known here, 0 when there is none. */
+export function protocolVersion(header: string): 0 | 1 | 2 {
+  let version: 0 | 1 | 2 = 0;
+  for (const item of header.split(':')) {
+    if (item === 'version=2') version = 2;
+    else if (item === 'version=1' && version === 0) version = 1;
+  }
+  return version;
+}
+
+export interface AdvertiseRequest {
+  readonly owner: string;
+  readonly name: string;
+  readonly service: 'git-upload-pack' | 'git-receive-pack';
+  readonly gitProtocol: string;
+  readonly sessionId: string;
+  /** Whether a push may create the repository: receive-pack then answers for one that does not exist. */
+  readonly mayCreate: boolean;
+}
+
+/** The body of `info/refs?service=…`. @throws PackhouseError `repository-not-found` */
+export async function advertise(settings: FetchSettings, request: AdvertiseRequest): Promise<Buffer> {
+  const view = await settings.repositories.open(request.owner, request.name);
+  const version = protocolVersion(request.gitProtocol);
+  const identity = { agent: settings.agent, sessionId: request.sessionId };
+  if (request.service === 'git-receive-pack') {
+    // Receive-pack has no version 2; asked for it, git answers as for version 0.
+    const receiveVersion = version === 1 ? 1 : 0;
+    if (view === null) {
+      if (!request.mayCreate) throw notFound(request);
+      return encodeReceivePackAdvertisement({ version: receiveVersion, format: 'either', refs: [], ...identity });
+    }
+    return encodeReceivePackAdvertisement({ version: receiveVersion, format: view.format, refs: visibleRefs(view, settings.hiddenRefs), ...identity });
+  }
+  if (view === null) throw notFound(request);
+  if (version === 2) return encodeV2Advertisement({ format: view.format, ...identity });
+  return encodeUploadPackAdvertisement({
+    version,
+    format: view.format,
+    refs: visibleRefs(view, settings.hiddenRefs),
+    head: advertisedHead(view),
+    ...identity,
+  });
+}
+
+function notFound(request: { owner: string; name: string }): PackhouseError {
+  return new PackhouseError('repository-not-found', `no repository ${request.owner}/${request.name}`);
+}
+
+/** The answer to ls-refs; the one that git's clients ask for every time is kept. */
+export function lsRefs(view: RepositoryView, settings: FetchSettings, request: V2LsRefsRequest): Buffer {
+  const { peel, symrefs, unborn, refPrefixes } = request;
+  const key = `ls-refs ${peel} ${symrefs} ${unborn} ${refPrefixes.join('\n')}`;
+  const make = (): Buffer => encodeLsRefs({ refs: visibleRefs(view, settings.hiddenRefs), head: advertisedHead(view) }, request);
+  return refPrefixes.length <= 8 && view.memo.size < 32 ? remembered(view, key, make) : make();
+}

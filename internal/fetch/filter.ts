@@ -1,0 +1,93 @@
+import ignore from 'ignore';
+import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, parseCommit, treeEntries } from '../object/mod.ts';
+import type { FilterSpec } from '../protocol/mod.ts';
+import { proveReached, type RepositoryView } from '../reach/mod.ts';
+
+import { FetchRefusal } from './negotiate.ts';
+
+/**
+ * A filter of objects that are not asked for by name. `byTable` filters need an object's kind and size alone; the others depend on where in
+ * a tree an object stands and are answered during a walk.
+ */
+export interface ObjectFilter {
+  /** Whether kind and size decide. */
+  readonly byTable: boolean;
+  /** Largest depth at which trees and blobs pass (the root tree has depth 0); infinite when depth does not matter. */
+  readonly depthMax: number;
+  /** Whether an object of that kind and size may pass. */
+  passes(kind: number, sizeBytes: number): boolean;
+  /** Whether a blob at that path passes; null when paths do not matter. */
+  readonly passesPath: ((path: string) => boolean) | null;
+}
+
+export const NO_FILTER: ObjectFilter = { byTable: true, depthMax: Number.POSITIVE_INFINITY, passes: () => true, passesPath: null };
+
+const SPARSE_BYTES_MAX = 1 << 20;
+
+/** @throws FetchRefusal when a sparse specification cannot be read */
+export async function compileFilter(view: RepositoryView, spec: FilterSpec | null): Promise<ObjectFilter> {
+  if (spec === null) return NO_FILTER;
+  switch (spec.kind) {
+    case 'blob:none':
+      return { ...NO_FILTER, passes: (kind) => kind !== KIND_BLOB };
+    case 'blob:limit':
+      return { ...NO_FILTER, passes: (kind, size) => kind !== KIND_BLOB || size < spec.limitBytes };
+    case 'object:type':
+      return { ...NO_FILTER, passes: (kind) => kind === kindNumber(spec.type) };
+    case 'tree':
+      if (spec.depth === 0) return { ...NO_FILTER, passes: (kind) => kind !== KIND_BLOB && kind !== KIND_TREE };
+      return { ...NO_FILTER, byTable: false, depthMax: spec.depth - 1 };
+    case 'sparse:oid':
+      return { ...NO_FILTER, byTable: false, passesPath: await sparsePaths(view, spec.blob) };
+    case 'combine':
+      return combine(await Promise.all(spec.filters.map((filter) => compileFilter(view, filter))));
+  }
+}
+
+function combine(filters: readonly ObjectFilter[]): ObjectFilter {
+  const paths = filters.map((filter) => filter.passesPath).filter((passes) => passes !== null);
+  return {
+    byTable: filters.every((filter) => filter.byTable),
+    depthMax: Math.min(...filters.map((filter) => filter.depthMax)),
+    passes: (kind, size) => filters.every((filter) => filter.passes(kind, size)),
+    passesPath: paths.length === 0 ? null : (path) => paths.every((passes) => passes(path)),
+  };
+}
+
+/** The patterns of a sparse specification, a blob by its oid or by `revision:path`. */
+async function sparsePaths(view: RepositoryView, expression: string): Promise<(path: string) => boolean> {
+  const oid = await resolveBlob(view, expression);
+  const [location] = oid === null ? [null] : await view.pool.index.find(oid);
+  if (!location || location.kind !== KIND_BLOB || location.sizeBytes > SPARSE_BYTES_MAX) {
+    throw new FetchRefusal(`upload-pack: unable to access sparse blob in '${expression}'`);
+  }
+  const patterns = (await view.pool.reader.read(location)).data.toString('latin1');
+  const matcher = ignore({ ignorecase: false, allowRelativePaths: true }).add(patterns);
+  return (path) => matcher.ignores(path);
+}
+
+async function resolveBlob(view: RepositoryView, expression: string): Promise<Buffer | null> {
+  if (new RegExp(`^[0-9a-f]{${view.pool.graph.oidBytes * 2}}$`).test(expression)) {
+    const oid = Buffer.from(expression, 'hex');
+    return (await proveReached(view, oid))[0] === 1 ? oid : null;
+  }
+  const colon = expression.indexOf(':');
+  const revision = colon < 0 ? expression : expression.slice(0, colon);
+  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) => view.refs.has(candidate));
+  const ref = revision === 'HEAD' ? view.refs.get(view.head) : name === undefined ? undefined : view.refs.get(name);
+  if (ref === undefined) return null;
+  const start = ref.peeled ?? ref.oid;
+  if (colon < 0) return start;
+  const commit = await view.pool.read(start);
+  if (commit?.kind !== KIND_COMMIT) return null;
+  let at: Buffer = parseCommit(commit.data, view.format).tree;
+  for (const part of expression.slice(colon + 1).split('/')) {
+    const tree = await view.pool.read(at);
+    if (tree?.kind !== KIND_TREE) return null;
+    const entry = [...treeEntries(tree.data, view.format)].find(({ name: entryName }) => entryName.toString('latin1') === part);
+    if (entry === undefined) return null;
+    at = Buffer.from(entry.oid);
+  }
+  return at;
+}
+

@@ -1,0 +1,161 @@
+import type { Pack } from '../catalog/mod.ts';
+import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, OidMap } from '../object/mod.ts';
+import { type CommitRange, type RepositoryView, tipsWithin } from '../reach/mod.ts';
+import type { ObjectFilter } from './filter.ts';
+import { walkCommits, walkObject } from './walk.ts';
+
+/** What a fetch asks for, as nodes and oids that were proven. */
+export interface SelectInput {
+  readonly view: RepositoryView;
+  readonly range: CommitRange;
+  /** Wanted commits and tags, as nodes. */
+  readonly wanted: readonly number[];
+  /** Tags that `include-tag` may add. */
+  readonly autoTags: readonly number[];
+  /** Trees and blobs wanted by oid. */
+  readonly objects: readonly Buffer[];
+  readonly filter: ObjectFilter;
+  /** The history is cut somewhere: the client may lack what its commits have, and no pack is taken whole. */
+  readonly isShallow: boolean;
+  /** Whether the client has objects that it said nothing about in detail: it named commits it has. */
+  readonly clientHas: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** The objects of an answer, before it is known how they are written. */
+export interface Selection {
+  /** Packs of which every object is sent that passes the filter, but for the tags in `leftOut`. */
+  readonly whole: readonly Pack[];
+  readonly leftOut: OidMap;
+  /** Objects chosen one by one, but for those in `dropped`. */
+  readonly chosen: OidMap;
+  readonly dropped: OidMap;
+  /** Objects that were asked for by name: no filter keeps them out. */
+  readonly explicit: OidMap;
+  /** Objects that the client is known to have: bases for thin deltas. */
+  readonly had: OidMap;
+}
+
+/**
+ * Chooses what to send. A pack whose every commit is to be sent, and all of whose objects hang on such commits, is taken whole without a look
+ * at a single tree; only what comes from other packs is walked.
+ */
+export async function selectObjects(input: SelectInput): Promise<Selection> {
+  const { view, range, filter } = input;
+  const { graph } = view.pool;
+  const width = graph.oidBytes;
+  const selection = {
+    whole: [] as Pack[],
+    leftOut: new OidMap(width),
+    chosen: new OidMap(width),
+    dropped: new OidMap(width),
+    explicit: new OidMap(width),
+    had: new OidMap(width),
+  };
+  let walked = range.commits;
+  if (!input.isShallow && filter.byTable) {
+    const { whole, rest } = wholePacks(input);
+    selection.whole.push(...whole);
+    walked = rest;
+  }
+  const wantedTags = new Set(input.wanted.flatMap((node) => tagChain(view, node)));
+  const sentTags = new Set([...wantedTags, ...autoTagsFor(input)]);
+  leaveOutTags(view, selection, sentTags);
+
+  for (const node of input.wanted) if (range.isSent.has(node)) selection.explicit.add(graph.oid(node));
+  for (const node of wantedTags) selection.explicit.add(graph.oid(node));
+  if (filter.passes(KIND_COMMIT, 0)) for (const node of walked) selection.chosen.add(graph.oid(node));
+  if (filter.passes(KIND_TAG, 0)) for (const node of sentTags) selection.chosen.add(graph.oid(node));
+  await walkCommits(view, walked, input, selection);
+  for (const node of wantedTags) {
+    const kind = graph.targetKind(node);
+    const target = Buffer.from(graph.target(node));
+    if (kind === KIND_COMMIT && range.isSent.has(graph.find(target))) selection.explicit.add(target);
+    if (kind !== KIND_TREE && kind !== KIND_BLOB) continue;
+    selection.explicit.add(target);
+    await walkObject(view, target, filter, selection);
+  }
+  for (const oid of input.objects) {
+    selection.explicit.add(oid);
+    await walkObject(view, oid, filter, selection);
+  }
+  for (let i = 0; i < selection.explicit.size; i++) selection.chosen.add(selection.explicit.oid(i));
+  return selection;
+}
+
+/** Packs that are sent whole, and the commits whose trees must be walked all the same. */
+function wholePacks(input: SelectInput): { whole: Pack[]; rest: number[] } {
+  const { view, range } = input;
+  const { graph, index } = view.pool;
+  const counts = new Map<number, number>();
+  for (const node of range.commits) counts.set(graph.packOf(node), (counts.get(graph.packOf(node)) ?? 0) + 1);
+  const whole: Pack[] = [];
+  const wholeIds = new Set<number>();
+  for (const [id, count] of counts) {
+    const pack = index.packs.get(id);
+    if (pack === undefined || !pack.allReached || count !== graph.commitsOf(id)) continue;
+    if (!commitTipsWithin(input, pack)) continue;
+    whole.push(pack);
+    wholeIds.add(id);
+  }
+  // What a pack links to outside itself comes with its commits' parents when it is based on them; else its commits are walked too. When every
+  // pack there is goes whole, nothing can be missing.
+  const everything = whole.length === index.packs.size;
+  const rest = range.commits.filter((node) => {
+    const id = graph.packOf(node);
+    return !wholeIds.has(id) || !(everything || index.packs.get(id)!.based);
+  });
+  whole.sort((a, b) => a.id - b.id);
+  return { whole, rest };
+}
+
+/** Whether all commits among a pack's tips are sent. Its tags may stay behind: nothing but themselves hangs on them alone then. */
+function commitTipsWithin(input: SelectInput, pack: Pack): boolean {
+  const { view, range } = input;
+  const { graph } = view.pool;
+  if (tipsWithin(view.pool, pack, range.isSent)) return true;
+  const width = graph.oidBytes;
+  if (pack.tips.length === 0) return false;
+  for (let at = 0; at < pack.tips.length; at += width) {
+    const node = graph.find(pack.tips, at);
+    if (node < 0) return false;
+    if (graph.isCommit(node)) {
+      if (!range.isSent.has(node)) return false;
+      continue;
+    }
+    const peeled = graph.peel(node);
+    const commit = peeled === null || peeled.kind !== KIND_COMMIT ? -1 : graph.find(peeled.oid);
+    if (commit < 0 || !(range.isSent.has(commit) || range.isHad.has(commit))) return false;
+  }
+  return true;
+}
+
+/** Tags of tags down from a tag, itself among them. */
+export function tagChain(view: RepositoryView, node: number): number[] {
+  const { graph } = view.pool;
+  const chain: number[] = [];
+  for (let at = node; at >= 0 && graph.isTag(at) && !chain.includes(at); at = graph.find(graph.target(at))) chain.push(at);
+  return chain;
+}
+
+/** `include-tag`: annotated tags of commits that are sent. */
+function autoTagsFor(input: SelectInput): number[] {
+  const { view, range } = input;
+  const { graph } = view.pool;
+  const tags: number[] = [];
+  for (const node of input.autoTags) {
+    const peeled = graph.peel(node);
+    if (peeled?.kind !== KIND_COMMIT || !range.isSent.has(graph.find(peeled.oid))) continue;
+    tags.push(...tagChain(view, node));
+  }
+  return tags;
+}
+
+function leaveOutTags(view: RepositoryView, selection: { whole: readonly Pack[]; leftOut: OidMap }, sent: ReadonlySet<number>): void {
+  const { graph } = view.pool;
+  if (selection.whole.length === 0) return;
+  const whole = new Set(selection.whole.map((pack) => pack.id));
+  for (let node = 0; node < graph.size; node++) {
+    if (graph.isTag(node) && !sent.has(node) && whole.has(graph.packOf(node))) selection.leftOut.add(graph.oid(node));
+  }
+}

@@ -1,0 +1,105 @@
+import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
+import { messageOf } from '../base/mod.ts';
+import type { FetchCommon } from '../protocol/mod.ts';
+import { commitRange, type RepositoryView } from '../reach/mod.ts';
+import { compileFilter } from './filter.ts';
+import { layOut } from './layout.ts';
+import { commitOf, type Wants } from './negotiate.ts';
+import { selectObjects } from './select.ts';
+import type { AnswerSink, FetchSettings } from './settings.ts';
+import type { ShallowPlan } from './shallow.ts';
+import { packPieces } from './write-pack.ts';
+
+/** After this much silence a client with a sideband is told that the work goes on. */
+const KEEPALIVE_SECONDS = 5;
+
+export interface SendInput {
+  readonly view: RepositoryView;
+  readonly wants: Wants;
+  /** Common commits, as nodes. */
+  readonly common: readonly number[];
+  readonly shallow: ShallowPlan;
+  readonly request: FetchCommon;
+  /** Longest sideband payload, 0 for a bare pack. */
+  readonly sidebandBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** The pack that a client lacks: chosen, laid out, then sent. Ends with a flush where there is a sideband. */
+export async function sendPack(settings: FetchSettings, input: SendInput, sink: AnswerSink): Promise<void> {
+  const { sidebandBytes, request } = input;
+  let silent = true;
+  const keepalive = sidebandBytes === 0 ? null : setInterval(() => {
+    if (silent) void sink.write(KEEPALIVE).catch(() => {});
+    silent = true;
+  }, KEEPALIVE_SECONDS * 1000);
+  const progress = async (text: string): Promise<void> => {
+    if (sidebandBytes > 0 && !request.noProgress) await sink.write(encodeSideband(BAND_PROGRESS, text, sidebandBytes));
+  };
+  let sent = 0;
+  try {
+    const { layout, options } = await plan(input);
+    const count = layout.objectCount;
+    await progress(`Enumerating objects: ${count}, done.\n`);
+    if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
+    for await (const piece of packPieces(input.view, layout, options)) {
+      silent = false;
+      sent += piece.length;
+      await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
+    }
+    await progress(`Total ${count} (delta 0), reused ${count} (delta 0), pack-reused ${count}\n`);
+    if (sidebandBytes > 0) await sink.write(FLUSH);
+    settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
+  } catch (error) {
+    // The client learns that the pack is not whole; the log learns why.
+    if (sidebandBytes > 0 && !input.signal.aborted) {
+      await sink.write(encodeSideband(BAND_ERROR, `upload-pack: the pack could not be sent whole: ${shortOf(error)}\n`, sidebandBytes)).catch(() => {});
+    }
+    throw error;
+  } finally {
+    if (keepalive !== null) clearInterval(keepalive);
+  }
+}
+
+function shortOf(error: unknown): string {
+  return messageOf(error).replace(/\s+/g, ' ').slice(0, 200);
+}
+
+async function plan(input: SendInput) {
+  const { view, wants, shallow, request, signal } = input;
+  const { graph } = view.pool;
+  const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);
+  const cut = shallow.cut.size === 0 ? {} : { cut: (node: number) => shallow.cut.has(node), hadCut: (node: number) => shallow.cut.has(node) };
+  const range = commitRange(graph, [...heads, ...shallow.extraWants], input.common, cut);
+  const filter = await compileFilter(view, request.filter);
+  const selection = await selectObjects({
+    view,
+    range,
+    wanted: [...wants.nodes, ...heads],
+    autoTags: request.includeTag ? annotatedTags(view) : [],
+    objects: wants.objects,
+    filter,
+    isShallow: shallow.isShallow,
+    clientHas: input.common.length > 0,
+    signal,
+  });
+  const thin = request.thinPack && !shallow.isShallow && request.filter === null;
+  const layout = await layOut(view, selection, { filter, thinVerbatim: request.ofsDelta && (thin || (input.common.length === 0 && filterKeepsAll(request))) });
+  const clientHas = (oid: Buffer, at: number): boolean => thin && selection.had.has(oid, at);
+  return { layout, options: { ofsDelta: request.ofsDelta, clientHas, signal } };
+}
+
+function filterKeepsAll(request: FetchCommon): boolean {
+  return request.filter === null;
+}
+
+function annotatedTags(view: RepositoryView): number[] {
+  const nodes: number[] = [];
+  for (const ref of view.refs.values()) {
+    if (ref.peeled === null || !ref.name.startsWith('refs/tags/')) continue;
+    const node = view.pool.graph.find(ref.oid);
+    if (node >= 0) nodes.push(node);
+  }
+  return nodes;
+}
+

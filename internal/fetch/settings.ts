@@ -1,0 +1,26 @@
+import type { Catalog } from '../catalog/mod.ts';
+import type { ProtocolLimits } from '../protocol/mod.ts';
+import type { Repositories } from '../reach/mod.ts';
+
+/** What a fetch works with; made once, by the wiring. */
+export interface FetchSettings {
+  readonly catalog: Catalog;
+  readonly repositories: Repositories;
+  readonly protocolLimits: ProtocolLimits;
+  readonly agent: string;
+  /** Bytes of one decoded request. */
+  readonly requestBytesMax: number;
+  /** Serve wants by oid of what refs named before, for this long; 0 never. */
+  readonly logRetentionSeconds: number;
+  /** The longest that an answer may take. */
+  readonly durationMsMax: number;
+  readonly hiddenRefs: readonly string[];
+  /** Told of each answer, for the counters. */
+  readonly onFetch: (kind: 'ls-refs' | 'negotiation' | 'clone' | 'fetch' | 'object-info', objects: number, packBytes: number) => void;
+}
+
+/** Where the answer goes. */
+export interface AnswerSink {
+  write(chunk: Uint8Array | readonly Uint8Array[]): Promise<void>;
+  end(): Promise<void>;
+}

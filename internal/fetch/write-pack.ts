@@ -1,0 +1,237 @@
+import { createHash } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
+import { PackhouseError } from '../base/mod.ts';
+import type { Pack } from '../catalog/mod.ts';
+import {
+  ENTRY_HEADER_BYTES_MAX,
+  ENTRY_OFS_DELTA,
+  ENTRY_REF_DELTA,
+  emptyEntryHeader,
+  encodeEntryHeader,
+  encodePackHeader,
+  readEntryHeader,
+} from '../packformat/mod.ts';
+import type { RepositoryView } from '../reach/mod.ts';
+import type { EntryList, Layout } from './layout.ts';
+
+/** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
+const PIECE_BYTES = 4 << 20;
+/** Neighbouring entries are read together up to this size. */
+const SPAN_BYTES = 1 << 20;
+/** Spans that are fetched ahead of the one being written. */
+const SPANS_AHEAD = 4;
+
+export interface WriteOptions {
+  readonly ofsDelta: boolean;
+  /** Whether the client has an object and takes deltas on it. */
+  readonly clientHas: (oid: Buffer, at: number) => boolean;
+  readonly signal: AbortSignal;
+}
+
+/** The pack of an answer, piece by piece: header, parts in order, checksum. */
+export async function* packPieces(view: RepositoryView, layout: Layout, options: WriteOptions): AsyncGenerator<Buffer> {
+  const [only] = layout.parts;
+  if (layout.parts.length === 1 && only!.kind === 'verbatim') {
+    // One whole pack: header and checksum are the stored ones.
+    yield* readRange(view, only!.pack, 0, only!.pack.lengthBytes, options.signal);
+    return;
+  }
+  const hash = createHash(view.format);
+  const header = encodePackHeader(layout.objectCount);
+  hash.update(header);
+  yield header;
+  const writer = new EntryWriter(view, layout, options);
+  for (const part of layout.parts) {
+    const pieces =
+      part.kind === 'verbatim'
+        ? readRange(view, part.pack, 12, part.pack.lengthBytes - view.pool.graph.oidBytes, options.signal)
+        : writer.entries(part.pack, part.entries);
+    for await (const piece of pieces) {
+      hash.update(piece);
+      yield piece;
+    }
+  }
+  yield hash.digest();
+}
+
+/** A range of a pack in pieces, the next one being read while one is written. */
+async function* readRange(view: RepositoryView, pack: Pack, from: number, to: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const { bytes, poolId } = view.pool;
+  const read = (at: number): Promise<Buffer> => {
+    const piece = bytes.read(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
+    piece.catch(() => {});
+    return piece;
+  };
+  let next = from < to ? read(from) : null;
+  for (let at = from; next !== null; ) {
+    const piece: Buffer = await next;
+    at += piece.length;
+    next = at < to ? read(at) : null;
+    yield piece;
+  }
+}
+
+interface Span {
+  readonly first: number;
+  readonly last: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+/** Copies chosen entries of packs; only what no longer fits is written anew: headers of deltas, or the whole object. */
+class EntryWriter {
+  readonly #view: RepositoryView;
+  readonly #layout: Layout;
+  readonly #options: WriteOptions;
+  readonly #header = emptyEntryHeader();
+
+  constructor(view: RepositoryView, layout: Layout, options: WriteOptions) {
+    this.#view = view;
+    this.#layout = layout;
+    this.#options = options;
+  }
+
+  async *entries(pack: Pack, entries: EntryList): AsyncGenerator<Buffer> {
+    const { pool } = this.#view;
+    const spans = toSpans(entries);
+    /** How far each entry has moved: distances between entries that moved alike stay right. */
+    const moved = new Float64Array(entries.offsets.length);
+    let written = 0;
+    for (let s = 0; s < spans.length; s++) {
+      this.#options.signal.throwIfAborted();
+      const span = spans[s]!;
+      const ahead = spans[s + SPANS_AHEAD];
+      if (ahead !== undefined) pool.bytes.load(pool.poolId, pack, ahead.offset, Math.min(ahead.lengthBytes, SPAN_BYTES)).catch(() => {});
+      if (span.lengthBytes > 2 * SPAN_BYTES) {
+        for await (const piece of this.#largeEntry(pack, entries, span, moved, written)) {
+          written += piece.length;
+          yield piece;
+        }
+        continue;
+      }
+      const bytes = await pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
+      let runStart = 0;
+      for (let i = span.first; i <= span.last; i++) {
+        const at = entries.offsets[i]! - span.offset;
+        const end = at + entries.lengths[i]!;
+        moved[i] = written + (at - runStart) - entries.offsets[i]!;
+        const rewritten = await this.#rewritten(pack, entries, i, bytes, at, end, moved);
+        if (rewritten === null) continue;
+        if (at > runStart) {
+          written += at - runStart;
+          yield bytes.subarray(runStart, at);
+        }
+        runStart = end;
+        for (const piece of rewritten) {
+          written += piece.length;
+          yield piece;
+        }
+      }
+      if (runStart < span.lengthBytes) {
+        written += span.lengthBytes - runStart;
+        yield bytes.subarray(runStart);
+      }
+    }
+  }
+
+  /** Null when the entry may be copied as it stands, else what takes its place. */
+  async #rewritten(
+    pack: Pack,
+    entries: EntryList,
+    i: number,
+    bytes: Buffer,
+    at: number,
+    end: number,
+    moved: Float64Array,
+  ): Promise<readonly Buffer[] | null> {
+    const header = this.#header;
+    const width = this.#view.pool.graph.oidBytes;
+    if (!readEntryHeader(bytes, at, end, width, header)) throw corrupt(pack, entries.offsets[i]!);
+    if (header.type <= 4) return null;
+    const body = bytes.subarray(at + header.headerBytes, end);
+    if (header.type === ENTRY_REF_DELTA) return this.#mayRefer(bytes, header.baseAt) ? null : this.#expanded(entries, i);
+    const head = this.#deltaHead(entries, i, moved);
+    if (head === null) return this.#expanded(entries, i);
+    return head === 'as-it-is' ? null : [head, body];
+  }
+
+  /** What stands before the zlib stream of the `ofs` delta that #header holds; null when its base is not in this part. */
+  #deltaHead(entries: EntryList, i: number, moved: Float64Array): Buffer | 'as-it-is' | null {
+    const { distance, size } = this.#header;
+    const width = this.#view.pool.graph.oidBytes;
+    const base = indexOf(entries.offsets, entries.offsets[i]! - distance);
+    if (base < 0) return null;
+    if (!this.#options.ofsDelta) return encodeEntryHeader(0, size, entries.oids.subarray(base * width, (base + 1) * width));
+    const now = distance + moved[i]! - moved[base]!;
+    return now === distance ? 'as-it-is' : encodeEntryHeader(0, size, now);
+  }
+
+  /** Whether a delta may name this base by its oid. */
+  #mayRefer(oid: Buffer, at: number): boolean {
+    return this.#layout.holds(oid, at) || this.#options.clientHas(oid, at);
+  }
+
+  async #expanded(entries: EntryList, i: number): Promise<readonly Buffer[]> {
+    const width = this.#view.pool.graph.oidBytes;
+    const oid = entries.oids.subarray(i * width, (i + 1) * width);
+    const object = await this.#view.pool.read(oid, this.#options.signal);
+    if (object === null) throw new PackhouseError('object-missing', `object ${oid.toString('hex')} is gone`);
+    return [encodeEntryHeader(object.kind, object.data.length), deflateSync(object.data)];
+  }
+
+  /** One entry too large to be held: its head is looked at, the rest is streamed. */
+  async *#largeEntry(pack: Pack, entries: EntryList, span: Span, moved: Float64Array, written: number): AsyncGenerator<Buffer> {
+    const { pool } = this.#view;
+    const i = span.first;
+    const end = span.offset + span.lengthBytes;
+    moved[i] = written - span.offset;
+    const bytes = await pool.bytes.read(pool.poolId, pack, span.offset, Math.min(ENTRY_HEADER_BYTES_MAX, span.lengthBytes), this.#options.signal);
+    const header = this.#header;
+    if (!readEntryHeader(bytes, 0, bytes.length, pool.graph.oidBytes, header)) throw corrupt(pack, span.offset);
+    let head: Buffer | 'as-it-is' | null = 'as-it-is';
+    if (header.type === ENTRY_OFS_DELTA) head = this.#deltaHead(entries, i, moved);
+    else if (header.type === ENTRY_REF_DELTA && !this.#mayRefer(bytes, header.baseAt)) head = null;
+    if (head === null) {
+      yield* await this.#expanded(entries, i);
+    } else if (head === 'as-it-is') {
+      yield* readRange(this.#view, pack, span.offset, end, this.#options.signal);
+    } else {
+      yield head;
+      yield* readRange(this.#view, pack, span.offset + header.headerBytes, end, this.#options.signal);
+    }
+  }
+}
+
+function corrupt(pack: Pack, offset: number): PackhouseError {
+  return new PackhouseError('pack-corrupt', `pack ${pack.id} at offset ${offset}: entry header is cut`, { pack: pack.id, offset });
+}
+
+/** Neighbouring entries, grouped for reading; a large entry is a group of its own. */
+function toSpans(entries: EntryList): Span[] {
+  const spans: Span[] = [];
+  for (let i = 0; i < entries.offsets.length; ) {
+    const offset = entries.offsets[i]!;
+    let end = offset + entries.lengths[i]!;
+    let last = i;
+    while (last + 1 < entries.offsets.length && entries.offsets[last + 1] === end && end + entries.lengths[last + 1]! - offset <= SPAN_BYTES) {
+      last++;
+      end += entries.lengths[last]!;
+    }
+    spans.push({ first: i, last, offset, lengthBytes: end - offset });
+    i = last + 1;
+  }
+  return spans;
+}
+
+/** The index of a value among ascending ones, or -1. */
+function indexOf(sorted: Float64Array, value: number): number {
+  let low = 0;
+  let high = sorted.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle] === value) return middle;
+    if (sorted[middle]! < value) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}

@@ -1,0 +1,13 @@
+/**
+ * packing: verified objects become packs in a store. A push's pack is written as it came, made self-contained where it was thin, with
+ * git's own version 2 index beside it; `tableBlocks` cuts its table into the rows that the catalog keeps.
+ */
+export {
+  type ExtraEntry,
+  type PackTable,
+  type PieceReader,
+  type StoredPack,
+  type StorePackInput,
+  tableBlocks,
+  writeStorePack,
+} from './store-pack.ts';

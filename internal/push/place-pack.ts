@@ -1,0 +1,102 @@
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import type { NewPack } from '../catalog/mod.ts';
+import type { PackPlace, ReceivedPack } from '../ingest/mod.ts';
+import { type PieceReader, tableBlocks, writeStorePack } from '../packing/mod.ts';
+import { crateKey, sidecarKey } from '../packstore/mod.ts';
+import type { RepositoryView } from '../reach/mod.ts';
+import type { PushSettings } from './settings.ts';
+
+const PIECE_BYTES = 1 << 20;
+
+/** What is known of a received pack by the time it is placed. */
+export interface PackFacts {
+  readonly allReached: boolean;
+  readonly based: boolean;
+  readonly hasDuplicates: boolean;
+  readonly tips: Buffer;
+}
+
+/** A pack that is ready to be published; `undo` takes it back if it is not. */
+export interface PlacedPack {
+  readonly pack: NewPack;
+  undo(): Promise<void>;
+}
+
+/** Gives a received pack its place: a small one stays at hand for the push's transaction, a large one is uploaded under an intent row. */
+export async function placePack(
+  received: ReceivedPack,
+  facts: PackFacts,
+  view: RepositoryView,
+  settings: PushSettings,
+  signal: AbortSignal,
+): Promise<PlacedPack> {
+  const id = await settings.catalog.reservePackId();
+  const { pack, place } = received;
+  const { format, graph } = pack;
+  if (place.kind === 'memory' && pack.lengthBytes <= settings.tailBytesMax && pack.objectCount <= TAIL_OBJECTS_MAX) {
+    return {
+      pack: {
+        id, ...facts, graph,
+        place: { kind: 'tail', bytes: place.bytes },
+        lengthBytes: pack.lengthBytes,
+        objectCount: pack.objectCount,
+        checksum: pack.checksum,
+        blocks: [pack],
+      },
+      undo: async () => {},
+    };
+  }
+  const key = crateKey(randomUUID());
+  const lease = randomUUID();
+  await settings.catalog.beginStorePack(view.pool.poolId, id, key, lease);
+  const undo = (): Promise<void> =>
+    settings.catalog.abortStorePack(view.pool.poolId, id, async () => {
+      await settings.store.delete(key);
+      await settings.store.delete(sidecarKey(key, 'idx'));
+    });
+  try {
+    const stored = await writeStorePack(
+      settings.store,
+      key,
+      {
+        format,
+        table: pack,
+        lengthBytes: pack.lengthBytes,
+        checksum: pack.checksum,
+        read: pieces(place),
+        extras: received.bases,
+        readExtras: pieces(received.basesPlace),
+      },
+      signal,
+    );
+    return {
+      pack: {
+        id, ...facts, graph,
+        place: { kind: 'store', lease, crateKey: key },
+        lengthBytes: stored.lengthBytes,
+        objectCount: stored.table.objectCount,
+        checksum: stored.checksum,
+        blocks: tableBlocks(stored.table, format),
+      },
+      undo,
+    };
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}
+
+/** A tail pack's objects are one block of the index. */
+const TAIL_OBJECTS_MAX = 20_000;
+
+function pieces(place: PackPlace): PieceReader {
+  return async function* read(from, to) {
+    if (to <= from) return;
+    if (place.kind === 'memory') {
+      for (let at = from; at < to; at += PIECE_BYTES) yield place.bytes.subarray(at, Math.min(at + PIECE_BYTES, to));
+    } else {
+      yield* createReadStream(place.path, { start: from, end: to - 1, highWaterMark: PIECE_BYTES });
+    }
+  };
+}

@@ -1,0 +1,276 @@
+import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
+import { type IncomingReader, PackError, type ReceivedPack, receivePack } from '../ingest/mod.ts';
+import { KIND_COMMIT, oidLength } from '../object/mod.ts';
+import { type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
+import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
+import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
+import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
+import { reachesMissing } from './missing.ts';
+import { peelTips, PackTags } from './peel.ts';
+import { type PlacedPack, placePack } from './place-pack.ts';
+import { tellUser, withKeepalive, writeReport } from './report.ts';
+import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
+
+/** What became of the incoming pack. */
+interface Unpacked {
+  readonly received: ReceivedPack;
+  readonly reader: IncomingReader;
+  readonly tags: PackTags;
+  readonly based: boolean;
+  readonly hasDuplicates: boolean;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * A push, from the body of the request to the answer. The order of calls below is the story: read the commands, judge them, receive and
+ * verify the pack, prove its links, give it a place, publish it with the refs in one transaction, and only then say `ok`.
+ * @throws ProtocolError for a request that is none; `repository-not-found`; what the body throws
+ */
+export async function receivePush(settings: PushSettings, push: PushRequest, body: AsyncIterable<Buffer>, sink: AnswerSink): Promise<void> {
+  let view = await settings.repositories.open(push.owner, push.name);
+  if (view === null && !settings.createRepository) throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
+  const chunks = body[Symbol.asyncIterator]();
+  const { request, rest } = await readRequest(chunks, view, settings);
+  if (request.commands.length === 0) return sink.end();
+  view ??= await createRepository(settings, push, request);
+
+  const verdicts = judgeCommands(request.commands, view, settings);
+  let unpacked: Unpacked | null = null;
+  try {
+    if (request.expectsPack) unpacked = await unpack(settings, view, request, verdicts, chunks, rest, push.signal);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    for (const verdict of verdicts) verdict.error ??= 'unpacker error';
+    settings.onPush('refused', 0, 0, 'none');
+    await tellUser(request, sink, [`error: ${messageOf(error)}`]);
+    return writeReport(request, sink, messageOf(error), verdicts);
+  }
+  try {
+    const current = view;
+    await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
+    const refused = verdicts.filter((verdict) => verdict.error !== null).length;
+    const result = refused === 0 ? 'ok' : refused < verdicts.length ? 'partial' : 'refused';
+    const pack = unpacked?.received.pack;
+    settings.onPush(result, pack?.objectCount ?? 0, pack?.lengthBytes ?? 0, unpacked === null ? 'none' : 'tail');
+    if (!request.quiet) await tellUser(request, sink, unpacked?.warnings ?? []);
+    await writeReport(request, sink, 'ok', verdicts);
+  } finally {
+    await unpacked?.received.dispose();
+  }
+}
+
+/** Errors that are the client's doing and are told in the report. */
+function isRefusal(error: unknown): boolean {
+  const code = codeOf(error);
+  return error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
+}
+
+async function readRequest(
+  chunks: AsyncIterator<Buffer>,
+  view: RepositoryView | null,
+  settings: PushSettings,
+): Promise<{ request: ReceiveRequest; rest: Buffer }> {
+  const parser = new ReceiveRequestParser({ format: view?.format ?? null, limits: settings.protocolLimits });
+  for (;;) {
+    const { value, done } = await chunks.next();
+    if (done) parser.end();
+    const request = parser.push(value);
+    if (request !== null) return { request, rest: parser.rest() };
+  }
+}
+
+async function createRepository(settings: PushSettings, push: PushRequest, request: ReceiveRequest): Promise<RepositoryView> {
+  try {
+    await settings.catalog.createRepository({ owner: push.owner, name: push.name, format: request.format, private: false });
+  } catch (error) {
+    // Another first push was faster: this one goes on into its repository.
+    if (codeOf(error) !== 'repository-exists') throw error;
+  }
+  const view = await settings.repositories.open(push.owner, push.name);
+  if (view === null) throw new PackhouseError('repository-not-found', `repository ${push.owner}/${push.name} was deleted meanwhile`);
+  if (view.format !== request.format) {
+    throw new PackhouseError('object-format', `the repository was created with ${view.format} meanwhile`);
+  }
+  return view;
+}
+
+/** Receives the pack and proves what it links to; refuses the commands whose history would be incomplete. @throws PackError */
+async function unpack(
+  settings: PushSettings,
+  view: RepositoryView,
+  request: ReceiveRequest,
+  verdicts: readonly Verdict[],
+  chunks: AsyncIterator<Buffer>,
+  rest: Buffer,
+  signal: AbortSignal,
+): Promise<Unpacked> {
+  const received = await receivePack(chunks, rest, {
+    format: view.format,
+    limits: settings.packLimits,
+    severities: settings.severities,
+    memoryBytesMax: settings.memoryBytesMax,
+    ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
+    readBase: async (oid) => {
+      const base = await view.pool.read(oid, signal);
+      return base === null ? null : { oid, kind: base.kind, data: base.data };
+    },
+    signal,
+  });
+  try {
+    const reader = incomingReader(received, view);
+    const links = await checkConnectivity(view, received.pack, received.trees);
+    // A base outside what this repository reaches is answered like one that exists nowhere.
+    if (links.missingBases.size > 0) throw new PackError(`pack has ${received.bases.length} unresolved deltas`);
+    const warnings = await checkDotFiles(received, reader, view, settings.severities);
+    const hasDuplicates = await compareDuplicates(received, reader, view);
+    await refuseIncomplete(view, request, verdicts, reader, links.missing);
+    const tags = new PackTags(received.pack.graph, view.format);
+    return { received, reader, tags, based: links.based, hasDuplicates, warnings: [...received.pack.warnings, ...warnings] };
+  } catch (error) {
+    await received.dispose();
+    throw error;
+  }
+}
+
+async function refuseIncomplete(
+  view: RepositoryView,
+  request: ReceiveRequest,
+  verdicts: readonly Verdict[],
+  reader: IncomingReader,
+  missing: ReadonlySet<string>,
+): Promise<void> {
+  if (missing.size === 0) return;
+  const shallow = new Set(request.shallow);
+  const complete = new Map<string, boolean>();
+  for (const verdict of verdicts) {
+    if (verdict.error !== null || isZero(verdict.command.new)) continue;
+    if (!(await reachesMissing(verdict.command.new, reader, missing, view.format, complete))) continue;
+    verdict.error = shallow.size > 0 ? 'shallow update not allowed' : 'missing necessary objects';
+  }
+}
+
+/** Commands whose new value did not come with the pack must name what the repository reaches; branches must name commits. */
+async function judgeTips(view: RepositoryView, verdicts: readonly Verdict[], reader: IncomingReader | null, received: ReceivedPack | null): Promise<void> {
+  const stored = verdicts.filter(({ error, command }) => error === null && !isZero(command.new) && !isIncoming(command.new, reader));
+  const oids = Buffer.concat(stored.map(({ command }) => Buffer.from(command.new, 'hex')));
+  const proven = stored.length === 0 ? new Uint8Array(0) : await proveReached(view, oids);
+  stored.forEach((verdict, i) => {
+    if (proven[i] === 0) verdict.error = 'missing necessary objects';
+  });
+  for (const verdict of verdicts) {
+    const { command } = verdict;
+    if (verdict.error !== null || isZero(command.new) || !command.ref.startsWith('refs/heads/')) continue;
+    const oid = Buffer.from(command.new, 'hex');
+    const row = reader?.row(oid) ?? -1;
+    const node = view.pool.graph.find(oid);
+    const isCommit = row >= 0 ? received!.pack.kinds[row] === KIND_COMMIT : node >= 0 && view.pool.graph.isCommit(node);
+    if (!isCommit) verdict.error = 'failed to update ref';
+  }
+}
+
+function isIncoming(hex: string, reader: IncomingReader | null): boolean {
+  return reader !== null && reader.row(Buffer.from(hex, 'hex')) >= 0;
+}
+
+/** Places the pack and publishes it with the commands that still stand; sets the verdicts of those that do not. */
+async function publish(
+  settings: PushSettings,
+  push: PushRequest,
+  request: ReceiveRequest,
+  view: RepositoryView,
+  verdicts: readonly Verdict[],
+  unpacked: Unpacked | null,
+): Promise<void> {
+  await judgeTips(view, verdicts, unpacked?.reader ?? null, unpacked?.received ?? null);
+  if (request.atomic) judgeAtomic(verdicts);
+  const standing = verdicts.filter((verdict) => verdict.error === null);
+  if (standing.length === 0) return;
+  const placed = unpacked === null || unpacked.received.pack.objectCount === 0 ? null : await place(settings, view, standing, unpacked, push.signal);
+  let published = false;
+  try {
+    const peeled = await peelTips(view, standing.map(({ command }) => command.new), unpacked?.tags ?? null);
+    const statuses = await settings.catalog.publish(
+      {
+        repositoryId: view.id,
+        poolId: view.pool.poolId,
+        atomic: request.atomic,
+        commands: standing.map(({ command }, i) => catalogCommand(view, command.ref, command.old, command.new, peeled[i]!)),
+        head: chosenHead(view, standing),
+        actor: push.actor,
+        requestId: push.requestId,
+        options: request.pushOptions,
+        pack: placed?.pack ?? null,
+      },
+      view.format,
+    );
+    const failed = statuses.some((status) => status !== 'ok');
+    published = request.atomic ? !failed : statuses.includes('ok');
+    statuses.forEach((status, i) => {
+      if (status !== 'ok') standing[i]!.error = 'failed to update ref';
+      else if (failed && request.atomic) standing[i]!.error = 'atomic transaction failed';
+    });
+    if (published && placed !== null) remember(view, placed, !failed);
+  } finally {
+    if (!published) await placed?.undo();
+  }
+}
+
+function place(settings: PushSettings, view: RepositoryView, standing: readonly Verdict[], unpacked: Unpacked, signal: AbortSignal): Promise<PlacedPack> {
+  const { received, based, hasDuplicates, tags } = unpacked;
+  const width = oidLength(view.format);
+  const { sources } = received.pack;
+  const tips = new Set(standing.map(({ command }) => command.new));
+  let allReached = sources.length > 0 && (received.bases.length === 0 || based);
+  for (let at = 0; at < sources.length; at += width) {
+    const hex = sources.toString('hex', at, at + width);
+    if (!tips.has(hex) || !tags.isNode(hex)) allReached = false;
+  }
+  return placePack(received, { allReached, based, hasDuplicates, tips: allReached ? sources : Buffer.alloc(0) }, view, settings, signal);
+}
+
+function judgeAtomic(verdicts: readonly Verdict[]): void {
+  const conflicting = folderConflicts(verdicts.map(({ command }) => command.ref));
+  for (const verdict of verdicts) if (conflicting.has(verdict.command.ref)) verdict.error ??= 'failed to update ref';
+  if (verdicts.every((verdict) => verdict.error === null)) return;
+  for (const verdict of verdicts) verdict.error ??= 'atomic push failure';
+}
+
+function catalogCommand(view: RepositoryView, ref: string, oldHex: string, newHex: string, peeled: Buffer | null): CatalogCommand {
+  const current = view.refs.get(ref)?.oid.toString('hex');
+  const deletes = isZero(newHex);
+  // Git deletes a ref whatever it holds when the client's old value is an object that the repository does not know.
+  const unconditional = deletes && oldHex !== current && view.pool.graph.findHex(oldHex) < 0;
+  return {
+    name: ref,
+    oldOid: isZero(oldHex) || unconditional ? null : Buffer.from(oldHex, 'hex'),
+    newOid: deletes ? null : Buffer.from(newHex, 'hex'),
+    peeled,
+  };
+}
+
+/** The first push of main or master settles where HEAD points. */
+function chosenHead(view: RepositoryView, standing: readonly Verdict[]): string | null {
+  if (view.headChosen) return null;
+  const created = new Set(standing.filter(({ command }) => !isZero(command.new)).map(({ command }) => command.ref));
+  return ['refs/heads/main', 'refs/heads/master'].find((name) => created.has(name)) ?? null;
+}
+
+/** What was just published is known here: nobody needs to load it. */
+function remember(view: RepositoryView, placed: PlacedPack, allOk: boolean): void {
+  const { pack } = placed;
+  const published: Pack = {
+    id: pack.id,
+    tier: pack.place.kind,
+    crateKey: pack.place.kind === 'store' ? pack.place.crateKey : null,
+    extentOffset: 0,
+    lengthBytes: pack.lengthBytes,
+    objectCount: pack.objectCount,
+    checksum: pack.checksum,
+    allReached: pack.allReached && allOk,
+    based: pack.based,
+    hasDuplicates: pack.hasDuplicates,
+    tips: pack.tips,
+  };
+  view.pool.remember(published, pack.blocks, pack.graph, pack.place.kind === 'tail' ? pack.place.bytes : null);
+}

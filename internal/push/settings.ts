@@ -1,0 +1,40 @@
+import type { Catalog } from '../catalog/mod.ts';
+import type { PackLimits } from '../ingest/mod.ts';
+import type { Severities } from '../object/mod.ts';
+import type { PackStore } from '../packstore/mod.ts';
+import type { ProtocolLimits } from '../protocol/mod.ts';
+import type { Repositories } from '../reach/mod.ts';
+
+/** What a push works with; made once, by the wiring. */
+export interface PushSettings {
+  readonly catalog: Catalog;
+  readonly store: PackStore;
+  readonly repositories: Repositories;
+  readonly packLimits: PackLimits;
+  readonly protocolLimits: ProtocolLimits;
+  readonly severities: Severities;
+  /** A pack up to this size is kept in PostgreSQL. */
+  readonly tailBytesMax: number;
+  /** A pack up to this size stays in memory while it is verified. */
+  readonly memoryBytesMax: number;
+  readonly spoolFolder?: string;
+  readonly createRepository: boolean;
+  readonly hiddenRefs: readonly string[];
+  /** Told of each push that was answered, for the counters. */
+  readonly onPush: (result: 'ok' | 'partial' | 'refused' | 'failed', objects: number, packBytes: number, tier: 'tail' | 'store' | 'none') => void;
+}
+
+/** Who pushes, and where to. */
+export interface PushRequest {
+  readonly owner: string;
+  readonly name: string;
+  readonly actor: string;
+  readonly requestId: string;
+  readonly signal: AbortSignal;
+}
+
+/** Where the answer goes. */
+export interface AnswerSink {
+  write(chunk: Uint8Array | readonly Uint8Array[]): Promise<void>;
+  end(): Promise<void>;
+}
