@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { createAuthorizer } from '../../internal/auth/mod.ts';
 import type { Logger } from '../../internal/base/mod.ts';
@@ -13,7 +12,9 @@ import { createFsStore, createS3Store, type PackStore, withCounters } from '../.
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
-import { packhouseVersion } from './version.ts';
+
+/** What strangers are told that they talk to: the generation of its behaviour on the wire, not its patch level. */
+const AGENT = 'packhouse1';
 
 export interface ServerParts {
   readonly config: Config;
@@ -69,7 +70,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       catalog,
       repositories,
       protocolLimits,
-      agent: `packhouse/${packhouseVersion()}`,
+      agent: AGENT,
       requestBytesMax: config.limits.fetchRequestBytesMax,
       logRetentionSeconds: config.fetch.serveLogValues ? config.sweep.retentionMs / 1000 : 0,
       durationMsMax: config.fetch.maxDurationMs,
@@ -124,7 +125,7 @@ function gitService(
         name,
         service,
         gitProtocol: context.gitProtocol,
-        sessionId: randomUUID(),
+        sessionId: config.http.sessionId ? context.requestId : null,
         mayCreate: config.push.createRepository,
       }),
     receivePack: ({ owner, name }, body, sink, { principal, requestId, signal }) =>

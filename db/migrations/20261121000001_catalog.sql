@@ -79,7 +79,7 @@ create table object_blocks (
   primary key (pool_id, pack_id, first_oid)
 );
 alter table object_blocks alter column oids set storage external;
-alter table object_blocks alter column kinds set storage plain;
+alter table object_blocks alter column kinds set storage main;
 
 -- Commits and tags of one pack with their links, in the byte layout of internal/reach (graph records).
 create table graph_blocks (

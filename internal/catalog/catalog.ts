@@ -220,11 +220,11 @@ export class Catalog {
   async publish(push: Push, format: ObjectFormat): Promise<RefStatus[]> {
     const request = publishRequest(push);
     try {
-      if (push.pack === null || push.pack.place.kind === 'tail') {
+      if (!isCopied(push)) {
         this.statements++;
         return (await publishing.publishPush(this.#pool, request)) as RefStatus[];
       }
-      return (await this.#publishStore(push, request, format)) as RefStatus[];
+      return (await this.#publishCopied(push, request, format)) as RefStatus[];
     } catch (error) {
       const code = codeOf(error);
       if (code === 'PH003') return (error as { detail: string }).detail.split(',') as RefStatus[];
@@ -234,7 +234,7 @@ export class Catalog {
     }
   }
 
-  async #publishStore(push: Push, request: publishing.PublishPush, format: ObjectFormat): Promise<string[]> {
+  async #publishCopied(push: Push, request: publishing.PublishPush, format: ObjectFormat): Promise<string[]> {
     const pack = push.pack!;
     const client = await this.#pool.connect();
     let broken: Error | undefined;
@@ -259,10 +259,16 @@ function notFound(what: string): PackhouseError {
   return new PackhouseError('repository-not-found', `repository ${what} does not exist`);
 }
 
+/** Whether the pack's index and graph are copied before the rest is published: a small pack's go with the one statement. */
+function isCopied({ pack }: Push): boolean {
+  return pack !== null && (pack.place.kind === 'store' || pack.blocks.length !== 1);
+}
+
 function publishRequest(push: Push): publishing.PublishPush {
   const { pack } = push;
   const tail = pack?.place.kind === 'tail' ? pack.place.bytes : null;
-  const block = pack?.blocks[0];
+  const inline = !isCopied(push);
+  const block = inline ? pack?.blocks[0] : undefined;
   return {
     poolId: push.poolId,
     repositoryId: push.repositoryId,
@@ -279,8 +285,8 @@ function publishRequest(push: Push): publishing.PublishPush {
       ...pack,
       lease: pack.place.kind === 'store' ? pack.place.lease : null,
       tail,
-      block: tail === null || block === undefined ? null : { ...block, firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length), kinds: Buffer.from(block.kinds) },
-      graph: tail === null || pack.graph.length === 0 ? null : Buffer.concat(pack.graph),
+      block: block === undefined ? null : { ...block, firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length), kinds: Buffer.from(block.kinds) },
+      graph: inline && pack.graph.length > 0 ? Buffer.concat(pack.graph) : null,
     },
   };
 }

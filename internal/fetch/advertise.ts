@@ -43,12 +43,16 @@ export function protocolVersion(header: string): 0 | 1 | 2 {
   return version;
 }
 
+/** `001f# service=git-receive-pack`, a line feed and a flush. */
+const SERVICE_LINE_BYTES = 0x1f + 4;
+
 export interface AdvertiseRequest {
   readonly owner: string;
   readonly name: string;
   readonly service: 'git-upload-pack' | 'git-receive-pack';
   readonly gitProtocol: string;
-  readonly sessionId: string;
+  /** Null: none is advertised. */
+  readonly sessionId: string | null;
   /** Whether a push may create the repository: receive-pack then answers for one that does not exist. */
   readonly mayCreate: boolean;
 }
@@ -59,13 +63,15 @@ export async function advertise(settings: FetchSettings, request: AdvertiseReque
   const version = protocolVersion(request.gitProtocol);
   const identity = { agent: settings.agent, sessionId: request.sessionId };
   if (request.service === 'git-receive-pack') {
-    // Receive-pack has no version 2; asked for it, git answers as for version 0.
-    const receiveVersion = version === 1 ? 1 : 0;
-    if (view === null) {
-      if (!request.mayCreate) throw notFound(request);
-      return encodeReceivePackAdvertisement({ version: receiveVersion, format: 'either', refs: [], ...identity });
-    }
-    return encodeReceivePackAdvertisement({ version: receiveVersion, format: view.format, refs: visibleRefs(view, settings.hiddenRefs), ...identity });
+    if (view === null && !request.mayCreate) throw notFound(request);
+    const bytes = encodeReceivePackAdvertisement({
+      version: version === 1 ? 1 : 0,
+      format: view === null ? 'either' : view.format,
+      refs: view === null ? [] : visibleRefs(view, settings.hiddenRefs),
+      ...identity,
+    });
+    // Receive-pack has no version 2; asked for it, git answers as for version 0, but without the service line.
+    return version === 2 ? bytes.subarray(SERVICE_LINE_BYTES) : bytes;
   }
   if (view === null) throw notFound(request);
   if (version === 2) return encodeV2Advertisement({ format: view.format, ...identity });

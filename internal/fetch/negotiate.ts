@@ -21,36 +21,41 @@ export class FetchRefusal extends PackhouseError {
   }
 }
 
+/** Whether a node of the pool's graph is this repository's to show. */
+export type Ownership = (node: number) => boolean;
+
 /**
- * Finds the wanted objects among what this repository's refs reach or, while the push log keeps them, have reached. Everything else is
- * answered alike, stored or not. @throws FetchRefusal
+ * Ownership by what the refs reach and, while the push log keeps it, have reached. The log is asked only when one of the oids that the client
+ * names is a commit or tag that the refs do not reach.
  */
-export async function resolveWants(view: RepositoryView, settings: FetchSettings, wants: readonly string[], signal: AbortSignal): Promise<Wants> {
+export async function ownership(view: RepositoryView, settings: FetchSettings, named: Iterable<string>): Promise<Ownership> {
+  const { graph } = view.pool;
+  const reached = view.reached();
+  if (settings.logRetentionSeconds > 0) {
+    for (const hex of named) {
+      const node = graph.findHex(hex);
+      if (node < 0 || reached.has(node)) continue;
+      const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
+      const logged = reachedWithLog(view, tips);
+      return (candidate) => logged.has(candidate);
+    }
+  }
+  return (candidate) => reached.has(candidate);
+}
+
+/** Finds the wanted objects. What is not this repository's is answered alike, stored or not. @throws FetchRefusal */
+export async function resolveWants(view: RepositoryView, owns: Ownership, wants: readonly string[], signal: AbortSignal): Promise<Wants> {
   const { graph } = view.pool;
   const nodes: number[] = [];
   const objects: Buffer[] = [];
-  let logged: NodeSet | null = null;
   for (const hex of wants) {
     const oid = Buffer.from(hex, 'hex');
     const node = graph.find(oid);
-    if (node >= 0 && view.reached().has(node)) {
-      nodes.push(node);
-    } else if (node >= 0 && settings.logRetentionSeconds > 0) {
-      logged ??= await loggedNodes(view, settings);
-      if (!logged.has(node)) throw notOurs(hex);
-      nodes.push(node);
-    } else if (node < 0 && (await proveReached(view, oid, signal))[0] === 1) {
-      objects.push(oid);
-    } else {
-      throw notOurs(hex);
-    }
+    if (node >= 0 && owns(node)) nodes.push(node);
+    else if (node < 0 && (await proveReached(view, oid, signal))[0] === 1) objects.push(oid);
+    else throw notOurs(hex);
   }
   return { nodes, objects };
-}
-
-async function loggedNodes(view: RepositoryView, settings: FetchSettings): Promise<NodeSet> {
-  const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
-  return reachedWithLog(view, tips);
 }
 
 function notOurs(hex: string): FetchRefusal {
@@ -64,13 +69,12 @@ export function commitOf(graph: CommitGraph, node: number): number {
   return peeled === null ? -1 : graph.find(peeled.oid);
 }
 
-/** The commits among the client's haves that this repository's refs reach: only those are common. -1 for the others. */
-export function commonCommits(view: RepositoryView, haves: readonly string[]): number[] {
+/** The commits among the client's haves that are this repository's: only those are common. -1 for the others. */
+export function commonCommits(view: RepositoryView, owns: Ownership, haves: readonly string[]): number[] {
   const { graph } = view.pool;
-  const reached = view.reached();
   return haves.map((hex) => {
     const node = graph.findHex(hex);
-    return node >= 0 && reached.has(node) ? commitOf(graph, node) : -1;
+    return node >= 0 && owns(node) ? commitOf(graph, node) : -1;
   });
 }
 

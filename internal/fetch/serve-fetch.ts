@@ -16,7 +16,7 @@ import {
 } from '../protocol/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 import { lsRefs, visibleRefs } from './advertise.ts';
-import { commonCommits, FetchRefusal, isReady, resolveWants } from './negotiate.ts';
+import { commonCommits, FetchRefusal, isReady, ownership, resolveWants } from './negotiate.ts';
 import { readUploadRequest } from './requested.ts';
 import { sendPack } from './send-pack.ts';
 import type { AnswerSink, FetchSettings } from './settings.ts';
@@ -62,11 +62,12 @@ function isRefusal(error: unknown): boolean {
 
 async function serveV0(settings: FetchSettings, view: RepositoryView, request: V0Request, signal: AbortSignal, sink: AnswerSink): Promise<void> {
   if (request.wants.length === 0) return;
-  const wants = await resolveWants(view, settings, request.wants, signal);
-  const shallow = planShallow(view, wants.nodes, request.shallow, request.deepen);
+  const owns = await ownership(view, settings, [...request.wants, ...request.shallow, ...request.haves]);
+  const wants = await resolveWants(view, owns, request.wants, signal);
+  const shallow = planShallow(view, owns, wants.nodes, request.shallow, request.deepen);
   if (shallow.update !== null) await sink.write(encodeShallowUpdate(shallow.update));
   if (request.end === 'none') return;
-  const common = commonCommits(view, request.haves);
+  const common = commonCommits(view, owns, request.haves);
   const done = negotiateV0(view, request, wants.nodes, common);
   await sink.write(done.packets);
   if (!done.pack) return settings.onFetch('negotiation', 0, 0);
@@ -124,8 +125,9 @@ async function serveV2(settings: FetchSettings, view: RepositoryView, request: V
   });
   const wantedOids = [...new Set([...request.wants, ...wantedRefs.map((ref) => ref.oid)])];
   if (wantedOids.length === 0 && !request.waitForDone) return;
-  const wants = await resolveWants(view, settings, wantedOids, signal);
-  const common = commonCommits(view, request.haves);
+  const owns = await ownership(view, settings, [...wantedOids, ...request.shallow, ...request.haves]);
+  const wants = await resolveWants(view, owns, wantedOids, signal);
+  const common = commonCommits(view, owns, request.haves);
   const known = common.filter((node) => node >= 0);
   if (request.haves.length > 0 && !request.done) {
     const acks = [...new Set(request.haves.filter((_, i) => common[i]! >= 0))];
@@ -134,7 +136,7 @@ async function serveV2(settings: FetchSettings, view: RepositoryView, request: V
     await sink.write(ready ? DELIM : FLUSH);
     if (!ready) return settings.onFetch('negotiation', 0, 0);
   }
-  const shallow = planShallow(view, wants.nodes, request.shallow, request.deepen);
+  const shallow = planShallow(view, owns, wants.nodes, request.shallow, request.deepen);
   if (shallow.update !== null || request.shallow.length > 0) {
     await sink.write([encodeShallowInfo(shallow.update ?? { shallow: [], unshallow: [] }, framing), DELIM]);
   }

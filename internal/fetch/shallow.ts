@@ -1,6 +1,6 @@
 import { type DeepenRequest, INFINITE_DEPTH, type ShallowUpdate } from '../protocol/mod.ts';
 import { type CommitGraph, commitRange, NodeSet, type RepositoryView } from '../reach/mod.ts';
-import { commitOf, FetchRefusal } from './negotiate.ts';
+import { commitOf, FetchRefusal, type Ownership } from './negotiate.ts';
 
 /** How a fetch's history is cut. */
 export interface ShallowPlan {
@@ -15,10 +15,9 @@ export interface ShallowPlan {
 }
 
 /** Works out which commits become shallow and which stop being so, as upload-pack's `deepen` does. @throws FetchRefusal */
-export function planShallow(view: RepositoryView, wants: readonly number[], clientShallow: readonly string[], deepen: DeepenRequest): ShallowPlan {
+export function planShallow(view: RepositoryView, owns: Ownership, wants: readonly number[], clientShallow: readonly string[], deepen: DeepenRequest): ShallowPlan {
   const { graph } = view.pool;
-  const reached = view.reached();
-  const client = clientShallow.map((hex) => graph.findHex(hex)).filter((node) => node >= 0 && graph.isCommit(node) && reached.has(node));
+  const client = clientShallow.map((hex) => graph.findHex(hex)).filter((node) => node >= 0 && graph.isCommit(node) && owns(node));
   const clientSet = new Set(client);
   const byRevisions = deepen.since !== null || deepen.not.length > 0;
   if (deepen.depth > 0 && byRevisions) {

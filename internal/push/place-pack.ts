@@ -34,7 +34,7 @@ export async function placePack(
   const id = await settings.catalog.reservePackId();
   const { pack, place } = received;
   const { format, graph } = pack;
-  if (place.kind === 'memory' && pack.lengthBytes <= settings.tailBytesMax && pack.objectCount <= TAIL_OBJECTS_MAX) {
+  if (place.kind === 'memory' && pack.lengthBytes <= settings.tailBytesMax) {
     return {
       pack: {
         id, ...facts, graph,
@@ -42,7 +42,7 @@ export async function placePack(
         lengthBytes: pack.lengthBytes,
         objectCount: pack.objectCount,
         checksum: pack.checksum,
-        blocks: [pack],
+        blocks: tableBlocks(pack, format),
       },
       undo: async () => {},
     };
@@ -86,9 +86,6 @@ export async function placePack(
     throw error;
   }
 }
-
-/** A tail pack's objects are one block of the index. */
-const TAIL_OBJECTS_MAX = 20_000;
 
 function pieces(place: PackPlace): PieceReader {
   return async function* read(from, to) {
