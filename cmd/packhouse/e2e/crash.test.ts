@@ -42,8 +42,8 @@ class Pusher {
     while (this.#going) {
       const importer = new FastImport(1_750_000_000 + this.#count);
       const path = `${this.branch}/${this.#count++}`;
-      // Every fourth is too large for a tail pack.
-      const content = this.#count % 4 === 0 ? seededBytes(this.#count, 1_500_000) : `${this.#count}\n`;
+      // Every third is too large for a tail pack.
+      const content = this.#count % 3 === 0 ? seededBytes(this.#count, 1_500_000) : `${this.#count}\n`;
       const ref = `refs/heads/${this.branch}`;
       importer.commit(ref, { [path]: content }, { parents: [this.attempted ?? 'refs/heads/main'] });
       await importer.into(this.#local);
@@ -79,7 +79,7 @@ async function startPushers(server: TestServer): Promise<Pusher[]> {
 async function strikeAmidPushes(pushers: readonly Pusher[], strike: () => Promise<void>, round: number): Promise<void> {
   const loops = pushers.map((pusher) => pusher.run());
   const wait = async (): Promise<void> => {
-    const goals = pushers.map((pusher) => pusher.acknowledgedCount + 2);
+    const goals = pushers.map((pusher) => pusher.acknowledgedCount + 3);
     const deadline = performance.now() + 60_000;
     while (pushers.some((pusher, i) => pusher.acknowledgedCount < (goals[i] ?? 0))) {
       assert.ok(performance.now() < deadline, 'pushes succeed');

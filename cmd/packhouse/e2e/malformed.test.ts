@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import {
+  buildPack,
+  commitBody,
   describeOnStores,
+  entry,
   git,
   MALFORMED_PACKS,
+  oidOf,
   peakMemoryBytes,
   refusalOf,
   resetPeakMemory,
@@ -15,12 +19,12 @@ import {
 } from '../../../internal/testkit/mod.ts';
 
 const MIB = 2 ** 20;
+const EMPTY_TREE = oidOf('tree', '');
 /** The largest thing that a pack may make the server hold is far below what these packs claim. */
 const PEAK_BYTES_MAX = 640 * MIB;
 
 describeOnStores('a malformed pack is refused in a form that git shows', {}, (server) => {
   let url: string;
-  let state: string;
 
   /** Everything that a push can change. */
   async function everything(): Promise<string> {
@@ -36,13 +40,13 @@ describeOnStores('a malformed pack is refused in a form that git shows', {}, (se
     url = `${server().url}/eve/target.git`;
     const local = await syntheticHistory({ commits: 10 }).into();
     await git(['push', '-q', url, 'main'], { cwd: local });
-    state = await everything();
   });
 
   for (const malformed of MALFORMED_PACKS) {
     test(malformed.name, async () => {
       const pack = await malformed.make();
       const { pid } = server();
+      const state = await everything();
       resetPeakMemory(pid);
       const answer = await sendPush(url, [[ZERO_OID, malformed.tip, 'refs/heads/evil']], pack);
       const refusal = refusalOf(answer);
@@ -55,6 +59,17 @@ describeOnStores('a malformed pack is refused in a form that git shows', {}, (se
       assert.equal(await everything(), state, 'nothing changed');
     });
   }
+
+  test('what comes behind a pack is left alone, as git leaves it', async () => {
+    const [first, second] = [commitBody(EMPTY_TREE, [], 'first\n'), commitBody(EMPTY_TREE, [], 'second\n')];
+    const pack = (commit: Buffer): Buffer => buildPack([entry('tree', ''), entry('commit', commit)]);
+    const both = Buffer.concat([pack(first), pack(second)]);
+    assert.equal(refusalOf(await sendPush(url, [[ZERO_OID, oidOf('commit', first), 'refs/heads/first']], both)), undefined);
+    const answer = await sendPush(url, [[ZERO_OID, oidOf('commit', second), 'refs/heads/second']], buildPack([]));
+    assert.match(refusalOf(answer) ?? 'accepted', /^ng refs\/heads\/second missing necessary objects/);
+    const rows = await server().query('select oid from v_objects where oid = $1', [oidOf('commit', second)]);
+    assert.deepEqual(rows, []);
+  });
 
   test('and the same objects in a sound pack are taken', async () => {
     const answer = await sendPush(url, [[ZERO_OID, SOUND_PACK.tip, 'refs/heads/sound']], SOUND_PACK.pack);
