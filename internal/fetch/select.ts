@@ -52,13 +52,13 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     explicit: new OidMap(width),
     had: new OidMap(width),
   };
+  const wantedTags = new Set(input.wanted.flatMap((node) => tagChain(view, node)));
   let walked = range.commits;
   if (!input.isShallow && filter.byTable) {
-    const { whole, rest } = wholePacks(input);
+    const { whole, rest } = wholePacks(input, wantedTags);
     selection.whole.push(...whole);
     walked = rest;
   }
-  const wantedTags = new Set(input.wanted.flatMap((node) => tagChain(view, node)));
   const sentTags = new Set([...wantedTags, ...autoTagsFor(input)]);
   leaveOutTags(view, selection, sentTags);
 
@@ -84,7 +84,7 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
 }
 
 /** Packs that are sent whole, and the commits whose trees must be walked all the same. */
-function wholePacks(input: SelectInput): { whole: Pack[]; rest: number[] } {
+function wholePacks(input: SelectInput, wantedTags: ReadonlySet<number>): { whole: Pack[]; rest: number[] } {
   const { view, range } = input;
   const { graph, index } = view.pool;
   const counts = new Map<number, number>();
@@ -94,7 +94,7 @@ function wholePacks(input: SelectInput): { whole: Pack[]; rest: number[] } {
   for (const [id, count] of counts) {
     const pack = index.packs.get(id);
     if (pack === undefined || !pack.allReached || count !== graph.commitsOf(id)) continue;
-    if (!commitTipsWithin(input, pack)) continue;
+    if (!tipsAreSent(input, pack, wantedTags)) continue;
     whole.push(pack);
     wholeIds.add(id);
   }
@@ -109,8 +109,11 @@ function wholePacks(input: SelectInput): { whole: Pack[]; rest: number[] } {
   return { whole, rest };
 }
 
-/** Whether all commits among a pack's tips are sent. Its tags may stay behind: nothing but themselves hangs on them alone then. */
-function commitTipsWithin(input: SelectInput, pack: Pack): boolean {
+/**
+ * Whether all commits among a pack's tips are sent. A tag that is not wanted may stay behind when it leads to a commit: nothing but the tag
+ * hangs on it alone then.
+ */
+function tipsAreSent(input: SelectInput, pack: Pack, wantedTags: ReadonlySet<number>): boolean {
   const { view, range } = input;
   const { graph } = view.pool;
   if (tipsWithin(view.pool, pack, range.isSent)) return true;
@@ -123,6 +126,7 @@ function commitTipsWithin(input: SelectInput, pack: Pack): boolean {
       if (!range.isSent.has(node)) return false;
       continue;
     }
+    if (wantedTags.has(node)) continue;
     const peeled = graph.peel(node);
     const commit = peeled === null || peeled.kind !== KIND_COMMIT ? -1 : graph.find(peeled.oid);
     if (commit < 0 || !(range.isSent.has(commit) || range.isHad.has(commit))) return false;
