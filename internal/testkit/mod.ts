@@ -9,7 +9,7 @@ export { startTestDatabase, type TestDatabase } from './database.ts';
 export { FastImport, type FileChange } from './fast-import.ts';
 export { scratchFolder } from './folder.ts';
 export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';
-export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
+export { seededBytes, syntheticHistory } from './history.ts';
 export { MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
@@ -29,7 +29,6 @@ export {
   fetchCommand,
   packet,
   type RefUpdate,
-  readPackets,
   readPushAnswer,
   refusalOf,
   sendFetch,
