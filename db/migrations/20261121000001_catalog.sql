@@ -302,8 +302,11 @@ begin
         pg_current_snapshot(), a.names, a.oids, a.peeled, a.created,
         (select array_agg(s.pack_id) from news s where s.pack_id is not null)
         from (select array_agg(t.name) names, array_agg(f.oid) oids, array_agg(f.peeled) peeled, array_agg(f.created_push) created
-                from touched t left join refs f
-                  on f.pool_id = v_repository.pool_id and f.repository_id = v_repository.id and f.name = t.name) a;
+                -- Lateral with a limit: without statistics a plain join reads every ref of the repository for every name.
+                from touched t left join lateral (
+                  select r.oid, r.peeled, r.created_push from refs r
+                    where r.pool_id = v_repository.pool_id and r.repository_id = v_repository.id and r.name = t.name limit 1) f
+                  on true) a;
   end if;
 end
 $$;
