@@ -5,13 +5,16 @@ import {
   commitBody,
   describeOnStores,
   entry,
+  fetchCommand,
   git,
   MALFORMED_PACKS,
   oidOf,
   peakMemoryBytes,
+  readPushAnswer,
   refusalOf,
   resetPeakMemory,
   SOUND_PACK,
+  sendFetch,
   sendPush,
   syntheticHistory,
   wireRequest,
@@ -69,6 +72,26 @@ describeOnStores('a malformed pack is refused in a form that git shows', {}, (se
     assert.match(refusalOf(answer) ?? 'accepted', /^ng refs\/heads\/second missing necessary objects/);
     const rows = await server().query('select oid from v_objects where oid = $1', [oidOf('commit', second)]);
     assert.deepEqual(rows, []);
+  });
+
+  test('of two refs in one push only the whole one is taken, and the other finds nothing to stand on later', async () => {
+    const whole = commitBody(EMPTY_TREE, [], 'whole\n');
+    const broken = commitBody('ab'.repeat(20), [], 'broken\n');
+    const [good, bad] = [oidOf('commit', whole), oidOf('commit', broken)];
+    const pack = buildPack([entry('tree', ''), entry('commit', whole), entry('commit', broken)]);
+    const both = [good, bad].map((oid, i) => [ZERO_OID, oid, `refs/heads/part${i}`] as const);
+    const { lines } = readPushAnswer(await sendPush(url, both, pack));
+    assert.deepEqual(lines, ['unpack ok', 'ok refs/heads/part0', 'ng refs/heads/part1 missing necessary objects']);
+    const above = commitBody(EMPTY_TREE, [bad], 'above\n');
+    const tries: readonly (readonly [string, Buffer[]])[] = [
+      [bad, []],
+      [oidOf('commit', above), [entry('commit', above)]],
+    ];
+    for (const [tip, entries] of tries) {
+      const answer = await sendPush(url, [[ZERO_OID, tip, 'refs/heads/part2']], buildPack(entries));
+      assert.match(refusalOf(answer) ?? 'accepted', /missing necessary objects/);
+    }
+    assert.match((await sendFetch(url, fetchCommand([bad]))).body.toString(), /not our ref/);
   });
 
   test('and the same objects in a sound pack are taken', async () => {

@@ -18,6 +18,7 @@ import {
   sendPush,
   syntheticHistory,
   treeBody,
+  tryGit,
   type WireAnswer,
   ZERO_OID,
 } from '../../../internal/testkit/mod.ts';
@@ -39,10 +40,11 @@ describeOnStores('an object of another repository', {}, (server) => {
       let mine: string;
       /** A commit, its tree and a blob of the other repository. */
       let secrets: { readonly commit: string; readonly tree: string; readonly blob: string };
+      let victim: string;
 
       before(async () => {
         const suffix = pool.replaceAll(' ', '-');
-        const victim = await syntheticHistory({ commits: 12, seed: 11 }).into();
+        victim = await syntheticHistory({ commits: 12, seed: 11 }).into();
         await git(['push', '-q', `${server().url}/victim/${suffix}.git`, 'main'], { cwd: victim });
         secrets = {
           commit: await git(['rev-parse', 'main'], { cwd: victim }),
@@ -168,6 +170,25 @@ describeOnStores('an object of another repository', {}, (server) => {
             assert.equal(await push(secrets[kind]), await push(NOWHERE), kind);
           }
         }
+      });
+
+      test('does not come along with an object that links to it and is sent itself', async () => {
+        const bytesOf = async (kind: 'commit' | 'tree') =>
+          (await tryGit(['cat-file', kind, secrets[kind]], { cwd: victim })).stdout;
+        const [commit, tree] = [await bytesOf('commit'), await bytesOf('tree')];
+        assert.equal(oidOf('commit', commit), secrets.commit);
+        assert.equal(oidOf('tree', tree), secrets.tree);
+        const top = commitBody(secrets.tree, [mine]);
+        const pushes: readonly (readonly [tip: string, entries: readonly Buffer[]])[] = [
+          [secrets.commit, [entry('commit', commit)]],
+          [secrets.commit, [entry('commit', commit), entry('tree', tree)]],
+          [oidOf('commit', top), [entry('commit', top), entry('tree', tree)]],
+        ];
+        for (const [tip, entries] of pushes) {
+          const answer = await sendPush(url, [[ZERO_OID, tip, 'refs/heads/half']], buildPack(entries));
+          assert.match(refusalOf(answer) ?? 'accepted', /missing necessary objects/);
+        }
+        assert.match(anonymous(await sendFetch(url, fetchCommand([secrets.commit])), secrets.commit), /not our ref OID/);
       });
 
       test('asked for by object-info or as a sparse filter, is unknown', async () => {
