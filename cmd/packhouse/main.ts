@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { messageOf } from '../../internal/base/mod.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
 import { configCommand } from './config.ts';
+import { fsckCommand } from './fsck.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
 import { repoCommand } from './repo.ts';
@@ -25,7 +26,7 @@ Examples:
   packhouse config print --effective
   packhouse help repo create`,
   );
-const verbs = [serveCommand, migrateCommand, repoCommand, tokenCommand, configCommand, psqlCommand, versionCommand];
+const verbs = [serveCommand, migrateCommand, repoCommand, tokenCommand, fsckCommand, configCommand, psqlCommand, versionCommand];
 for (const verb of verbs) program.addCommand(verb());
 everyCommand(program, (command) => command.exitOverride().showHelpAfterError(`(${command.name()} --help tells more)`));
 

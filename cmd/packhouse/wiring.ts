@@ -5,7 +5,7 @@ import { openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
 import { advertise, type FetchSettings, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
-import { DEFAULT_PACK_LIMITS } from '../../internal/ingest/mod.ts';
+import { DEFAULT_PACK_LIMITS, type PackLimits } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import { createFsStore, createS3Store, type PackStore, withCounters } from '../../internal/packstore/mod.ts';
@@ -34,7 +34,9 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     statementTimeoutMs: config.database.statementTimeoutMs,
     log,
   });
-  const store = withCounters(openStore(config), (operation, bytes, seconds, ok) => metrics.storeRequest(operation, seconds, bytes, ok));
+  const store = withCounters(openStore(config), (operation, bytes, seconds, ok) =>
+    metrics.storeRequest(operation, seconds, bytes, ok),
+  );
   try {
     await catalog.check();
     await store.check();
@@ -47,14 +49,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       catalog,
       store,
       repositories,
-      packLimits: {
-        ...DEFAULT_PACK_LIMITS,
-        objectsMax: config.limits.packObjectsMax,
-        objectBytesMax: config.limits.objectBytesMax,
-        treeBytesMax: config.limits.treeBytesMax,
-        commitBytesMax: config.limits.commitBytesMax,
-        deltaDepthMax: config.limits.deltaDepthMax,
-      },
+      packLimits: packLimitsOf(config),
       protocolLimits,
       severities: severitiesWith(config.fsck.severity),
       tailBytesMax: config.push.tailBytesMax,
@@ -106,7 +101,18 @@ async function serveUntil(
   await server.drain();
 }
 
-function openStore(config: Config): PackStore {
+export function packLimitsOf({ limits }: Config): PackLimits {
+  return {
+    ...DEFAULT_PACK_LIMITS,
+    objectsMax: limits.packObjectsMax,
+    objectBytesMax: limits.objectBytesMax,
+    treeBytesMax: limits.treeBytesMax,
+    commitBytesMax: limits.commitBytesMax,
+    deltaDepthMax: limits.deltaDepthMax,
+  };
+}
+
+export function openStore(config: Config): PackStore {
   if (config.store.kind === 'fs') return createFsStore({ root: join(config.data.dir, 'packs') });
   return createS3Store(config.store.s3);
 }
@@ -130,7 +136,8 @@ function gitService(
       }),
     receivePack: ({ owner, name }, body, sink, { principal, requestId, signal }) =>
       receivePush(push, { owner, name, actor: principal.kind === 'token' ? principal.id : '', requestId, signal }, body, sink),
-    uploadPack: ({ owner, name }, body, sink, { gitProtocol, signal }) => serveFetch(fetch, { owner, name, gitProtocol, signal }, body, sink),
+    uploadPack: ({ owner, name }, body, sink, { gitProtocol, signal }) =>
+      serveFetch(fetch, { owner, name, gitProtocol, signal }, body, sink),
     async authorize(credentials, { owner, name }, access) {
       if (config.auth.mode === 'none') return { kind: 'anonymous' };
       const view = await push.repositories.open(owner, name);

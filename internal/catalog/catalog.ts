@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
+import * as checking from '../../db/queries/fsck.ts';
 import * as publishing from '../../db/queries/publish.ts';
 import * as reading from '../../db/queries/read.ts';
 import * as repositories from '../../db/queries/repositories.ts';
@@ -156,7 +157,10 @@ export class Catalog {
   }
 
   /** The blocks of a pack that start at the named first oids, with those oids in hex. */
-  async blocksAt(poolId: number, wanted: readonly { packId: number; firstOid: Buffer }[]): Promise<{ packId: number; firstOid: Buffer; block: ObjectBlock }[]> {
+  async blocksAt(
+    poolId: number,
+    wanted: readonly { packId: number; firstOid: Buffer }[],
+  ): Promise<{ packId: number; firstOid: Buffer; block: ObjectBlock }[]> {
     this.statements++;
     const ids = wanted.map((block) => block.packId);
     const rows = await reading.blocksAt(this.#pool, poolId, ids, publishing.byteaArray(wanted.map((block) => block.firstOid)));
@@ -187,6 +191,29 @@ export class Catalog {
   async loggedTips(poolId: number, repositoryId: number, sinceSeconds: number, limit: number): Promise<Buffer[]> {
     this.statements++;
     return reading.loggedTips(this.#pool, poolId, repositoryId, sinceSeconds, limit);
+  }
+
+  // ---- checking -----------------------------------------------------------------------------------------------------
+
+  /** The pools, or one of them. */
+  async pools(poolId: number | null): Promise<{ id: number; format: ObjectFormat }[]> {
+    return (await checking.pools(this.#pool, poolId)).map((row) => ({ id: row.id, format: row.object_format }));
+  }
+
+  /** Rows that belong to nothing, in all pools or in one. */
+  async orphanRows(poolId: number | null): Promise<{ poolId: number; packId: number | null; what: string }[]> {
+    const rows = await checking.orphanRows(this.#pool, poolId);
+    return rows.map((row) => ({ poolId: row.pool_id, packId: row.pack_id, what: row.what }));
+  }
+
+  /** First oids of the object blocks of a pack whose columns do not fit each other. */
+  async misshapenBlocks(poolId: number, packId: number, format: ObjectFormat): Promise<Buffer[]> {
+    return checking.misshapenBlocks(this.#pool, poolId, packId, oidLength(format));
+  }
+
+  /** Every crate that a pack of any state names, and that state. */
+  async crates(): Promise<Map<string, string>> {
+    return new Map((await checking.crateKeys(this.#pool)).map((row) => [row.crate_key, row.state]));
   }
 
   // ---- publishing ---------------------------------------------------------------------------------------------------
@@ -229,7 +256,8 @@ export class Catalog {
       const code = codeOf(error);
       if (code === 'PH003') return (error as { detail: string }).detail.split(',') as RefStatus[];
       if (code === 'PH001') throw notFound(`${push.repositoryId}`);
-      if (code === 'PH002') throw new PackhouseError('lease-lost', `the upload of pack ${push.pack?.id} took too long and was given up`);
+      if (code === 'PH002')
+        throw new PackhouseError('lease-lost', `the upload of pack ${push.pack?.id} took too long and was given up`);
       throw error;
     }
   }
@@ -281,13 +309,23 @@ function publishRequest(push: Push): publishing.PublishPush {
     actor: push.actor,
     requestId: push.requestId,
     options: push.options,
-    pack: pack === null ? null : {
-      ...pack,
-      lease: pack.place.kind === 'store' ? pack.place.lease : null,
-      tail,
-      block: block === undefined ? null : { ...block, firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length), kinds: Buffer.from(block.kinds) },
-      graph: inline && pack.graph.length > 0 ? Buffer.concat(pack.graph) : null,
-    },
+    pack:
+      pack === null
+        ? null
+        : {
+            ...pack,
+            lease: pack.place.kind === 'store' ? pack.place.lease : null,
+            tail,
+            block:
+              block === undefined
+                ? null
+                : {
+                    ...block,
+                    firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length),
+                    kinds: Buffer.from(block.kinds),
+                  },
+            graph: inline && pack.graph.length > 0 ? Buffer.concat(pack.graph) : null,
+          },
   };
 }
 
