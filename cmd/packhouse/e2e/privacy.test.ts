@@ -12,11 +12,13 @@ import {
   git,
   oidOf,
   packet,
+  type RefUpdate,
   refDelta,
   refusalOf,
   sendFetch,
   sendPush,
   syntheticHistory,
+  type TestServer,
   treeBody,
   tryGit,
   type WireAnswer,
@@ -24,6 +26,7 @@ import {
 } from '../../../internal/testkit/mod.ts';
 
 const NOWHERE = 'deadbeef'.repeat(5);
+const EMPTY_TREE = oidOf('tree', '');
 const CAPABILITIES = 'multi_ack_detailed side-band-64k thin-pack ofs-delta agent=test';
 
 /** An answer as text in which every oid of the question is called the same. */
@@ -33,7 +36,14 @@ function anonymous(answer: WireAnswer, ...oids: readonly string[]): string {
   return `${answer.status} ${answer.headers['content-type']} ${text}`;
 }
 
-describeOnStores('an object of another repository', {}, (server) => {
+/** Without the push log, what refs pointed at before is nobody's: then ownership goes by the refs alone. */
+for (const servesLog of [true, false]) {
+  const env = { PACKHOUSE_FETCH_SERVE_LOG_VALUES: String(servesLog) };
+  const name = `an object of another repository, log values ${servesLog ? 'served' : 'not served'}`;
+  describeOnStores(name, { env }, (server) => describePrivacy(server, servesLog));
+}
+
+function describePrivacy(server: () => TestServer, servesLog: boolean): void {
   for (const pool of ['its own pool', 'the same pool']) {
     describe(`in ${pool}`, () => {
       let url: string;
@@ -203,6 +213,18 @@ describeOnStores('an object of another repository', {}, (server) => {
         }
       });
 
+      test(`of this repository, left behind by a forced push, is ${servesLog ? 'served' : 'not served'} to who names it`, async () => {
+        const old = commitBody(EMPTY_TREE, [mine], 'old\n');
+        const next = commitBody(EMPTY_TREE, [mine], 'new\n');
+        const [from, to] = [oidOf('commit', old), oidOf('commit', next)];
+        const push = (update: RefUpdate, commit: Buffer) =>
+          sendPush(url, [update], buildPack([entry('tree', ''), entry('commit', commit)]));
+        assert.equal(refusalOf(await push([ZERO_OID, from, 'refs/heads/moved'], old)), undefined);
+        assert.equal(refusalOf(await push([from, to, 'refs/heads/moved'], next)), undefined);
+        const answer = (await sendFetch(url, fetchCommand([from]))).body.toString('latin1');
+        assert.match(answer, servesLog ? /PACK/ : new RegExp(`not our ref ${from}`));
+      });
+
       test('pushed again by who has its bytes, is taken and served without a word', async () => {
         const push = async (content: string, branch: string) => {
           const tree = treeBody([['100644', 'f', oidOf('blob', content)]]);
@@ -222,4 +244,4 @@ describeOnStores('an object of another repository', {}, (server) => {
       });
     });
   }
-});
+}
