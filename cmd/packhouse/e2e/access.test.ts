@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  FastImport,
   fetchCommand,
   git,
   scratchFolder,
+  seededBytes,
   sendFetch,
   startServer,
   syntheticHistory,
@@ -104,7 +107,7 @@ describe('access by token', () => {
     const deadline = performance.now() + 20_000;
     while ((await wireRequest(url, { headers })).status !== 401) {
       assert.ok(performance.now() < deadline, 'the token still works');
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await sleep(100);
     }
   });
 
@@ -168,6 +171,34 @@ describe('the command line beside a running server', () => {
     const folder = join(scratchFolder(), 'c');
     await git(['clone', '-q', url, folder]);
     assert.equal(await git(['symbolic-ref', 'HEAD'], { cwd: folder }), 'refs/heads/next');
+  });
+
+  test('a clone that runs when SIGTERM comes is finished', async () => {
+    const importer = new FastImport();
+    importer.commit('refs/heads/main', { big: seededBytes(4, 24 * 2 ** 20) }, { parents: [] });
+    const big = await importer.into();
+    const url = `${server.url}/ida/big.git`;
+    await git(['push', '-q', url, 'main'], { cwd: big });
+    const tip = await git(['rev-parse', 'main'], { cwd: big });
+    const answer = await fetch(`${url}/git-upload-pack`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/x-git-upload-pack-request', 'Git-Protocol': 'version=2' },
+      body: new Uint8Array(fetchCommand([tip])),
+    });
+    const reader = answer.body?.getReader();
+    assert.ok(reader);
+    let received = (await reader.read()).value?.length ?? 0;
+    const stopped = server.stop();
+    await sleep(300);
+    let last: Uint8Array = new Uint8Array();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      received += part.value.length;
+      last = part.value;
+    }
+    assert.ok(received > 24 * 2 ** 20);
+    assert.equal(Buffer.from(last).subarray(-4).toString(), '0000', 'the answer is whole');
+    assert.equal(await stopped, 0);
+    await server.restart();
   });
 
   test('a server that drains says so, and ends with 0', async () => {
