@@ -108,7 +108,13 @@ export async function reservePackIds(db: Queryable, count: number): Promise<numb
 }
 
 /** Writes the intent row of a store pack before its upload begins: what the reaper finds when the upload is never published. */
-export async function insertPackIntent(db: Queryable, poolId: number, id: number, crateKey: string, lease: string): Promise<void> {
+export async function insertPackIntent(
+  db: Queryable,
+  poolId: number,
+  id: number,
+  crateKey: string,
+  lease: string,
+): Promise<void> {
   await db.query(
     `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token)
        values ($1, $2, 'store', 'intent', $3, 0, 0, $4)`,

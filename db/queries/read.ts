@@ -78,7 +78,12 @@ export async function blocksOfPacks(db: Queryable, poolId: number, packIds: read
 }
 
 /** The blocks that start at the given oids. */
-export async function blocksAt(db: Queryable, poolId: number, packIds: readonly number[], firstOids: string): Promise<BlockRow[]> {
+export async function blocksAt(
+  db: Queryable,
+  poolId: number,
+  packIds: readonly number[],
+  firstOids: string,
+): Promise<BlockRow[]> {
   const { rows } = await db.query<BlockRow>({
     name: 'blocks-at',
     text: `select ${BLOCK_COLUMNS} from object_blocks join unnest($2::bigint[], $3::bytea[]) w (p, f) on pack_id = w.p and first_oid = w.f
@@ -103,7 +108,11 @@ export async function blockDirectory(
   return rows;
 }
 
-export async function tailBytes(db: Queryable, poolId: number, packIds: readonly number[]): Promise<{ pack_id: number; bytes: Buffer }[]> {
+export async function tailBytes(
+  db: Queryable,
+  poolId: number,
+  packIds: readonly number[],
+): Promise<{ pack_id: number; bytes: Buffer }[]> {
   const { rows } = await db.query<{ pack_id: number; bytes: Buffer }>({
     name: 'tail-bytes',
     text: 'select pack_id, bytes from tail_bytes where pool_id = $1 and pack_id = any ($2::bigint[])',
@@ -113,7 +122,11 @@ export async function tailBytes(db: Queryable, poolId: number, packIds: readonly
 }
 
 /** Graph records of the packs, in order of pack. */
-export async function graphBlocks(db: Queryable, poolId: number, packIds: readonly number[]): Promise<{ pack_id: number; records: Buffer }[]> {
+export async function graphBlocks(
+  db: Queryable,
+  poolId: number,
+  packIds: readonly number[],
+): Promise<{ pack_id: number; records: Buffer }[]> {
   const { rows } = await db.query<{ pack_id: number; records: Buffer }>({
     name: 'graph-blocks',
     text: 'select pack_id, records from graph_blocks where pool_id = $1 and pack_id = any ($2::bigint[]) order by pack_id, ordinal',
@@ -123,7 +136,13 @@ export async function graphBlocks(db: Queryable, poolId: number, packIds: readon
 }
 
 /** Old values of this repository's own refs that the push log still has, newest first. */
-export async function loggedTips(db: Queryable, poolId: number, repositoryId: number, sinceSeconds: number, limit: number): Promise<Buffer[]> {
+export async function loggedTips(
+  db: Queryable,
+  poolId: number,
+  repositoryId: number,
+  sinceSeconds: number,
+  limit: number,
+): Promise<Buffer[]> {
   const { rows } = await db.query<{ old_oid: Buffer }>({
     name: 'logged-tips',
     text: `select u.old_oid from ref_updates u join pushes s on s.pool_id = u.pool_id and s.id = u.push_id

@@ -80,7 +80,9 @@ export type RefStatus = 'ok' | 'stale' | 'exists' | 'conflict';
 /** A verified pack to publish with a push. */
 export interface NewPack {
   readonly id: number;
-  readonly place: { readonly kind: 'tail'; readonly bytes: Buffer } | { readonly kind: 'store'; readonly lease: string; readonly crateKey: string };
+  readonly place:
+    | { readonly kind: 'tail'; readonly bytes: Buffer }
+    | { readonly kind: 'store'; readonly lease: string; readonly crateKey: string };
   readonly lengthBytes: number;
   readonly objectCount: number;
   readonly checksum: Buffer;

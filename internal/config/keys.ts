@@ -31,7 +31,10 @@ export const KEYS = {
   'http.listen': text('127.0.0.1:8080', 'Address and port to listen on.', listenAddress),
   'http.idle_timeout': duration('60s', 'A connection on which nothing moves for this long is closed.'),
   'http.drain_timeout': duration('30s', 'After SIGTERM, how long running requests may still take.'),
-  'http.session_id': flag(false, "Advertise a session id, so that clients' traces can be matched with the log (git's transfer.advertiseSID)."),
+  'http.session_id': flag(
+    false,
+    "Advertise a session id, so that clients' traces can be matched with the log (git's transfer.advertiseSID).",
+  ),
   'http.drain_bytes_max': size('64MiB', 'Bytes of a refused request body that are read so that the client sees the reason.'),
 
   'data.dir': text('./data', 'Folder for the embedded PostgreSQL and for packs of the fs store.', z.string().min(1)),
