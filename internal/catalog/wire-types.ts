@@ -16,7 +16,7 @@ export function parseNumberArray(text: string): Float64Array {
   for (let i = 1; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code >= 48 && code <= 57) {
-      value = value * 10 + code - 48;
+      value = value * 10 + (code - 48);
       digits = true;
     } else if (code === 44 || code === 125) {
       numbers[index++] = digits ? value : Number.NaN;

@@ -1,36 +1,18 @@
 import type { Pack } from '../catalog/mod.ts';
 import type { VerifiedPack } from '../ingest/mod.ts';
-import { KIND_BLOB, KIND_TREE, type OidMap, oidLength } from '../object/mod.ts';
+import { KIND_BLOB, KIND_TREE, oidLength } from '../object/mod.ts';
 import { parentsOf } from './graph-records.ts';
 import type { PoolContent } from './pool-content.ts';
 import type { ProblemList } from './problems.ts';
 
 /**
  * Proves anew what the catalog claims of a pack. A claim that is not made costs speed and is never wrong, so only claims are checked.
- * `older` holds the objects of the packs before this one and gets this one's.
+ * has_duplicates is none: of two pushes that come at the same time neither sees the other's objects.
  */
-export async function checkFacts(
-  content: PoolContent,
-  pack: Pack,
-  verified: VerifiedPack,
-  older: OidMap,
-  problems: ProblemList,
-): Promise<void> {
-  checkDuplicates(content, pack, verified, older, problems);
+export async function checkFacts(content: PoolContent, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
   checkTips(content, pack, verified, problems);
   if (pack.allReached) await checkAllReached(content, pack, verified, problems);
   if (pack.based) await checkBased(content, pack, verified, problems);
-}
-
-function checkDuplicates(content: PoolContent, pack: Pack, verified: VerifiedPack, older: OidMap, problems: ProblemList): void {
-  const width = oidLength(content.format);
-  for (let row = 0; row < verified.objectCount; row++) {
-    const before = older.size;
-    older.add(verified.oids, row * width);
-    if (older.size > before || pack.hasDuplicates) continue;
-    const oid = verified.oids.toString('hex', row * width, (row + 1) * width);
-    problems.add('fact', 'has_duplicates is false, but an older pack has it too', { offset: verified.offsets[row]!, oid });
-  }
 }
 
 /** Tips are commits and tags of the pack itself. */

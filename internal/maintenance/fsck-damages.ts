@@ -237,12 +237,6 @@ export const DAMAGES: readonly Damage[] = [
     only: ['fact'],
   },
   {
-    what: 'has_duplicates of a pack that has some',
-    sql: `update packs set has_duplicates = false where tier = 'store'`,
-    says: [/^fact: pack \d+ offset \d+ oid [0-9a-f]{40}: has_duplicates is false, but an older pack has it too$/],
-    only: ['fact'],
-  },
-  {
     what: 'rows of packs that there are not',
     sql: `insert into tail_bytes values (1, 999, '\\x00');
           insert into object_blocks select pool_id, 998, first_oid, object_count, oids, kinds, sizes, offsets, lengths from object_blocks limit 1;

@@ -1,6 +1,6 @@
 import type { Catalog, Repository } from '../catalog/mod.ts';
 import type { PackLimits } from '../ingest/mod.ts';
-import { type ObjectFormat, OidMap, oidLength } from '../object/mod.ts';
+import type { ObjectFormat } from '../object/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { checkFacts } from './check-facts.ts';
@@ -90,7 +90,6 @@ async function checkPool(
     states.push({ owner, name, state: await catalog.repositoryState(owner, name, null) });
   const content = await PoolContent.load(catalog, bytes, pool, report);
   const parts = { catalog, store, limits: options.packLimits, memoryBytesMax: options.memoryBytesMax };
-  const older = new OidMap(oidLength(pool.format));
   for (const pack of content.packs) {
     counts.packs++;
     options.onProgress?.(`pool ${pool.id}: pack ${pack.id} (${counts.packs} so far)`);
@@ -100,7 +99,7 @@ async function checkPool(
       const verified = await checkContent(parts, content, pack, problems);
       if (verified !== null) {
         counts.objects += verified.objectCount;
-        await checkFacts(content, pack, verified, older, problems);
+        await checkFacts(content, pack, verified, problems);
       }
     }
     problems.end();

@@ -6,7 +6,7 @@ export interface Problem {
    * - `index`: object_blocks or the packs row say something else than the pack
    * - `idx`: the .idx beside a store pack is not what git would write
    * - `graph`: graph_blocks say something else than the pack's commits and tags
-   * - `fact`: all_reached, based, has_duplicates or tips claim what is not so
+   * - `fact`: all_reached, based or tips claim what is not so
    * - `ref`: a ref's value is not stored, or not what the ref may hold
    * - `link`: something that refs reach is not stored
    * - `orphan`: a row, or an object of the store, that belongs to nothing
