@@ -3,7 +3,7 @@ import { assert } from '../base/mod.ts';
 /** How many entries the table has room for at first; it doubles as entries really arrive, whatever the pack's header claims. */
 const FIRST_CAPACITY = 64;
 
-/** One row an entry, in pack order, as typed arrays: about 70 bytes an entry. */
+/** One row an entry, in pack order, as typed arrays: about 75 bytes an entry. */
 export class EntryTable {
   readonly oidBytes: number;
   count = 0;
@@ -19,6 +19,8 @@ export class EntryTable {
   /** Bytes of the object; of a delta known once resolved. */
   sizes = new Float64Array(FIRST_CAPACITY);
   crcs = new Uint32Array(FIRST_CAPACITY);
+  /** Of a delta: its turn among the deltas that were resolved, from 1; 0 for a whole object. A base's is always the lower one. */
+  turns = new Uint32Array(FIRST_CAPACITY);
   oids: Buffer;
   /** Where the last entry ends. */
   end = 12;
@@ -56,6 +58,7 @@ export class EntryTable {
     this.streamSizes = wider(this.streamSizes, new Float64Array(capacity));
     this.sizes = wider(this.sizes, new Float64Array(capacity));
     this.crcs = wider(this.crcs, new Uint32Array(capacity));
+    this.turns = wider(this.turns, new Uint32Array(capacity));
     const oids = Buffer.alloc(capacity * this.oidBytes);
     this.oids.copy(oids);
     this.oids = oids;

@@ -7,3 +7,8 @@ export class PackError extends PackhouseError {
     this.name = 'PackError';
   }
 }
+
+/** The words for every base that a repository cannot give, whatever the reason: whether someone else has it must not show. */
+export function unresolvedDeltas(): PackError {
+  return new PackError('pack has unresolved deltas');
+}

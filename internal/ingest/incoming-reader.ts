@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { oidLength } from '../object/mod.ts';
-import { applyDelta, ENTRY_OFS_DELTA, ENTRY_REF_DELTA, emptyEntryHeader, Inflater, readEntryHeader } from '../packformat/mod.ts';
+import { applyDelta, ENTRY_HEADER_BYTES_MAX, ENTRY_OFS_DELTA, emptyEntryHeader, Inflater, readDeltaSizes, readEntryHeader } from '../packformat/mod.ts';
 import { PackError } from './errors.ts';
 import type { ExternalBase } from './resolve.ts';
 import type { VerifiedPack } from './verified-pack.ts';
@@ -12,6 +12,7 @@ export type PackPlace = { readonly kind: 'memory'; readonly bytes: Buffer } | { 
 export class IncomingReader {
   readonly #pack: VerifiedPack;
   readonly #place: PackPlace;
+  readonly #header = emptyEntryHeader();
   readonly #outside: (oid: Buffer) => Promise<ExternalBase | null>;
 
   constructor(pack: VerifiedPack, place: PackPlace, outside: (oid: Buffer) => Promise<ExternalBase | null>) {
@@ -35,49 +36,72 @@ export class IncomingReader {
     return -1;
   }
 
-  /** The object, null when the pack does not have it. */
-  async read(oid: Buffer): Promise<{ kind: number; data: Buffer } | null> {
+  /**
+   * The object, null when the pack does not have it. Of a chain of deltas no more than one, its base and its result are held at once.
+   * @throws PackError with `tooMuchWork` in its data when the chain makes more than `madeBytesMax` bytes on the way
+   */
+  async read(oid: Buffer, madeBytesMax = Infinity): Promise<{ kind: number; data: Buffer } | null> {
     const row = this.row(oid);
     if (row < 0) return null;
-    const deltas: Buffer[] = [];
-    let offset = this.#pack.offsets[row]!;
-    const header = emptyEntryHeader();
-    const width = oidLength(this.#pack.format);
+    let left = madeBytesMax;
+    const take = (bytes: number): void => {
+      left -= bytes;
+      if (left >= 0) return;
+      throw new PackError(`object ${oid.toString('hex')} is a delta that takes more than ${madeBytesMax} bytes to make`, { tooMuchWork: true });
+    };
     const inflater = new Inflater();
     try {
-      for (;;) {
-        const bytes = await this.#entry(offset);
-        readEntryHeader(bytes, 0, bytes.length, width, header);
-        const { type, size, headerBytes, distance, baseAt } = header;
-        const data = Buffer.allocUnsafe(size + 1);
-        if (inflater.inflateInto(bytes, headerBytes, bytes.length, data, 0, size) < 0) {
-          throw new PackError(`entry at offset ${offset} changed while it was read`, { offset });
-        }
-        const stream = data.subarray(0, size);
-        if (type <= 4) return this.#apply(type, stream, deltas);
-        deltas.push(stream);
-        if (type === ENTRY_OFS_DELTA) {
-          offset -= distance;
-          continue;
-        }
-        const baseOid = Buffer.from(bytes.subarray(baseAt, baseAt + width));
-        const baseRow = type === ENTRY_REF_DELTA ? this.row(baseOid) : -1;
-        if (baseRow < 0) {
-          const base = await this.#outside(baseOid);
-          if (base === null) throw new PackError(`delta base ${baseOid.toString('hex')} is gone`);
-          return this.#apply(base.kind, base.data, deltas);
-        }
-        offset = this.#pack.offsets[baseRow]!;
+      const chain = [this.#pack.offsets[row]!];
+      let object: { kind: number; data: Buffer } | null = null;
+      while (object === null) object = await this.#base(chain, inflater, take);
+      while (chain.length > 0) {
+        const delta = await this.#stream(chain.pop()!, inflater, take);
+        take(readDeltaSizes(delta).resultSize);
+        object = { kind: object.kind, data: applyDelta(object.data, delta) };
       }
+      return object;
     } finally {
       inflater.close();
     }
   }
 
-  #apply(kind: number, base: Buffer, deltas: readonly Buffer[]): { kind: number; data: Buffer } {
-    let data = base;
-    for (let i = deltas.length - 1; i >= 0; i--) data = applyDelta(data, deltas[i]!);
-    return { kind, data };
+  /** Takes one step down a chain of deltas, whose last offset so far is given: the object at its end, or null and a longer chain. */
+  async #base(chain: number[], inflater: Inflater, take: (bytes: number) => void): Promise<{ kind: number; data: Buffer } | null> {
+    const offset = chain[chain.length - 1]!;
+    const width = oidLength(this.#pack.format);
+    const bytes = await this.#entry(offset, ENTRY_HEADER_BYTES_MAX);
+    readEntryHeader(bytes, 0, bytes.length, width, this.#header);
+    const { type, distance, baseAt } = this.#header;
+    if (type <= 4) {
+      chain.pop();
+      return { kind: type, data: await this.#stream(offset, inflater, take) };
+    }
+    if (type === ENTRY_OFS_DELTA) {
+      chain.push(offset - distance);
+      return null;
+    }
+    const oid = Buffer.from(bytes.subarray(baseAt, baseAt + width));
+    const row = this.row(oid);
+    if (row >= 0) {
+      chain.push(this.#pack.offsets[row]!);
+      return null;
+    }
+    const base = await this.#outside(oid);
+    if (base === null) throw new PackError(`delta base ${oid.toString('hex')} is gone`);
+    return base;
+  }
+
+  /** The inflated stream of an entry. */
+  async #stream(offset: number, inflater: Inflater, take: (bytes: number) => void): Promise<Buffer> {
+    const bytes = await this.#entry(offset, Infinity);
+    readEntryHeader(bytes, 0, bytes.length, oidLength(this.#pack.format), this.#header);
+    const { size, headerBytes } = this.#header;
+    take(size);
+    const data = Buffer.allocUnsafe(size + 1);
+    if (inflater.inflateInto(bytes, headerBytes, bytes.length, data, 0, size) < 0) {
+      throw new PackError(`entry at offset ${offset} changed while it was read`, { offset });
+    }
+    return data.subarray(0, size);
   }
 
   #ends: Float64Array | null = null;
@@ -96,8 +120,9 @@ export class IncomingReader {
     return low < ends.length ? ends[low]! : this.#pack.lengthBytes - oidLength(this.#pack.format);
   }
 
-  async #entry(offset: number): Promise<Buffer> {
-    const length = this.#endOf(offset) - offset;
+  /** The entry's bytes, or the first `bytesMax` of them. */
+  async #entry(offset: number, bytesMax: number): Promise<Buffer> {
+    const length = Math.min(bytesMax, this.#endOf(offset) - offset);
     if (this.#place.kind === 'memory') return this.#place.bytes.subarray(offset, offset + length);
     const file = await open(this.#place.path, 'r');
     try {

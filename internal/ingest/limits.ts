@@ -1,4 +1,5 @@
 import { KIND_BLOB, KIND_TREE } from '../object/mod.ts';
+import { PackError } from './errors.ts';
 
 /** What one incoming pack may cost. Every claim of a pack is checked against these before anything is allocated for it. */
 export interface PackLimits {
@@ -13,6 +14,9 @@ export interface PackLimits {
   readonly deltaDepthMax: number;
   /** Bases kept between deltas; the rest is inflated again. */
   readonly baseCacheBytesMax: number;
+  /** Bytes that inflating and applying deltas may make, of whatever pack, and how many more for each byte of the pack. */
+  readonly madeBytesFree: number;
+  readonly madeBytesPerPackByte: number;
 }
 
 export const DEFAULT_PACK_LIMITS: PackLimits = {
@@ -23,7 +27,41 @@ export const DEFAULT_PACK_LIMITS: PackLimits = {
   deltaObjectBytesMax: 512 * 2 ** 20,
   deltaDepthMax: 4096,
   baseCacheBytesMax: 96 * 2 ** 20,
+  madeBytesFree: 8 * 2 ** 30,
+  madeBytesPerPackByte: 1000,
 };
+
+/**
+ * How much a pack makes the server inflate and copy. A few kilobytes of deltas can ask for any amount of it, so it is counted as it is
+ * done; `madeBytesMax` bounds it further for work that holds up other requests.
+ */
+export class WorkMeter {
+  readonly #free: number;
+  readonly #perPackByte: number;
+  #left: number;
+  #granted = 0;
+
+  constructor(limits: PackLimits, madeBytesMax = Infinity) {
+    this.#free = Math.min(limits.madeBytesFree, madeBytesMax);
+    this.#perPackByte = madeBytesMax === Infinity ? limits.madeBytesPerPackByte : 0;
+    this.#left = this.#free;
+  }
+
+  /** The pack has grown to so many bytes. */
+  grow(packBytes: number): void {
+    const granted = packBytes * this.#perPackByte;
+    this.#left += granted - this.#granted;
+    this.#granted = granted;
+  }
+
+  /** @throws PackError with `tooMuchWork` in its data */
+  take(bytes: number): void {
+    this.#left -= bytes;
+    if (this.#left >= 0) return;
+    const limit = this.#free + this.#granted;
+    throw new PackError(`pack makes more than ${limit} bytes of objects, too much for its size`, { limit, tooMuchWork: true });
+  }
+}
 
 /** The largest object of a kind; `kind` 0 stands for a delta, whose kind shows later. */
 export function objectLimit(limits: PackLimits, kind: number): number {

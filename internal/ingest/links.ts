@@ -4,7 +4,7 @@ import {
   encodeTagRecord,
   KIND_BLOB,
   KIND_COMMIT,
-
+  KIND_TAG,
   KIND_TREE,
   kindName,
   kindNumber,
@@ -22,13 +22,17 @@ const MODE_TREE = 0o40000;
 const MODE_GITLINK = 0o160000;
 const MODE_TYPE = 0o170000;
 const IN_PACK = 0x80;
+/** The kind of an object of the pack stands above the other marks. */
+const IN_PACK_KIND = 0x100;
+/** A graph record counts a commit's parents in 16 bits. */
+const PARENTS_MAX = 0xffff;
 const GRAPH_BLOCK_BYTES = 1 << 20;
 
-/** What the pack links to outside itself. */
+/** What the pack links to outside itself, and links to objects of it that ask for another kind than they are. */
 export interface Frontier {
   /** Raw oids, one after the other. */
   readonly oids: Buffer;
-  /** For each: the one kind that the links ask for. */
+  /** For each: the kind that links ask for. An oid stands here once for each kind. */
   readonly kinds: Uint8Array;
 }
 
@@ -36,7 +40,7 @@ export interface LinkSummary {
   readonly frontier: Frontier;
   /** Raw oids of the objects of the pack that no other object of the pack links to. */
   readonly sources: Buffer;
-  /** Indexes of entries whose oid an earlier entry of the pack has. */
+  /** Indexes of entries that can go, because another entry of the pack has the same oid. Ascending. */
   readonly duplicates: Uint32Array;
   /** Graph records of the pack's commits and tags, in blocks of about 1 MiB (internal/object, graph records). */
   readonly graph: readonly Buffer[];
@@ -49,8 +53,8 @@ export interface LinkSummary {
 export class LinkCollector {
   readonly #format: ObjectFormat;
   readonly #oids: OidMap;
-  /** A bit for each kind that links ask for (1 << kind), IN_PACK for objects of the pack. */
-  #marks = new Uint8Array(1024);
+  /** A bit for each kind that links ask for (1 << kind), IN_PACK and the kind for objects of the pack. */
+  #marks = new Uint16Array(1024);
   readonly #cursor: TreeCursor;
   #graph: Buffer[] = [];
   #graphBlocks: Buffer[] = [];
@@ -65,7 +69,7 @@ export class LinkCollector {
   #mark(source: Uint8Array, at: number, bits: number): number {
     const index = this.#oids.add(source, at);
     if (index >= this.#marks.length) {
-      const wider = new Uint8Array(this.#marks.length * 2);
+      const wider = new Uint16Array(this.#marks.length * 2);
       wider.set(this.#marks);
       this.#marks = wider;
     }
@@ -99,6 +103,9 @@ export class LinkCollector {
 
   #visitCommit(oid: Buffer, data: Buffer): void {
     const commit = parseCommit(data, this.#format);
+    if (commit.parents.length > PARENTS_MAX) {
+      throw new PackError(`commit ${oid.toString('hex')} has ${commit.parents.length} parents, the limit is ${PARENTS_MAX}`);
+    }
     this.#mark(commit.tree, 0, 1 << KIND_TREE);
     for (const parent of commit.parents) this.#mark(parent, 0, 1 << KIND_COMMIT);
     this.#record(encodeCommitRecord(oid, commit));
@@ -123,39 +130,55 @@ export class LinkCollector {
     this.#graphBytes = 0;
   }
 
-  /** Compares the links with what the pack holds. @throws PackError when a link asks for another kind than the object has. */
+  /** Compares the links with what the pack holds. A link may ask for another kind than the object has: it is a link out of the pack then. */
   finish(entries: EntryTable): LinkSummary {
     this.#closeGraphBlock();
     const width = entries.oidBytes;
-    const duplicates: number[] = [];
     const sources: Buffer[] = [];
+    const duplicates: number[] = [];
     for (let i = 0; i < entries.count; i++) {
-      const before = this.#mark(entries.oids, i * width, IN_PACK);
-      const kind = entries.kinds[i]!;
+      const before = this.#mark(entries.oids, i * width, IN_PACK | (IN_PACK_KIND * entries.kinds[i]!));
       if (before & IN_PACK) duplicates.push(i);
       else if (before === 0) sources.push(entries.oid(i));
-      else if (before !== 1 << kind) {
-        throw new PackError(`object ${entries.hex(i)} is a ${kindName(kind)}, a link names it as another kind`, { oid: entries.hex(i) });
-      }
     }
     const outside: Buffer[] = [];
     const kinds: number[] = [];
     for (let index = 0; index < this.#oids.size; index++) {
       const marks = this.#marks[index]!;
-      if (marks & IN_PACK) continue;
-      const kind = Math.log2(marks);
-      if (!Number.isInteger(kind)) {
-        throw new PackError(`links name ${this.#oids.hex(index)} as objects of different kinds`, { oid: this.#oids.hex(index) });
+      const own = marks & IN_PACK ? marks >> 8 : 0;
+      for (let kind = KIND_COMMIT; kind <= KIND_TAG; kind++) {
+        if (!(marks & (1 << kind)) || kind === own) continue;
+        outside.push(this.#oids.oid(index));
+        kinds.push(kind);
       }
-      outside.push(this.#oids.oid(index));
-      kinds.push(kind);
     }
     return {
       frontier: { oids: Buffer.concat(outside), kinds: Uint8Array.from(kinds) },
       sources: Buffer.concat(sources),
-      duplicates: Uint32Array.from(duplicates),
+      duplicates: laterOnes(duplicates, entries),
       graph: this.#graphBlocks,
     };
   }
 }
 
+/**
+ * Of entries with one oid all but the one that was resolved first, so that no kept delta can end up on itself: its base was resolved
+ * before it, and what is kept in the base's place no later than that. `repeated` are the entries whose oid an earlier entry has.
+ */
+function laterOnes(repeated: readonly number[], entries: EntryTable): Uint32Array {
+  if (repeated.length === 0) return new Uint32Array(0);
+  const wanted = new Set(repeated.map((i) => entries.hex(i)));
+  const kept = new Map<string, number>();
+  const later: number[] = [];
+  for (let i = 0; i < entries.count; i++) {
+    const hex = entries.hex(i);
+    if (!wanted.has(hex)) continue;
+    const other = kept.get(hex);
+    if (other === undefined) kept.set(hex, i);
+    else if (entries.turns[i]! < entries.turns[other]!) {
+      kept.set(hex, i);
+      later.push(other);
+    } else later.push(i);
+  }
+  return Uint32Array.from(later).sort();
+}

@@ -2,8 +2,8 @@ import { assert } from '../base/mod.ts';
 import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
 import { Inflater } from '../packformat/mod.ts';
 import type { ObjectChecker } from './check.ts';
-import { PackError } from './errors.ts';
-import type { PackLimits } from './limits.ts';
+import { unresolvedDeltas } from './errors.ts';
+import { type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
 import type { PackSource } from './pack-source.ts';
 import { DeltaResolver, type ExternalBase } from './resolve.ts';
@@ -16,6 +16,8 @@ export interface PackIngestOptions {
   readonly checker: ObjectChecker;
   /** Keep a copy of every tree, for a caller that will compare them with others. */
   readonly keepTrees: boolean;
+  /** How much the pack may make us inflate, when less than its limits allow. */
+  readonly madeBytesMax?: number;
 }
 
 /**
@@ -30,13 +32,16 @@ export class PackIngest {
   readonly #links: LinkCollector;
   readonly #visit: (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
   #resolver: DeltaResolver | null = null;
-  #missing: Buffer = Buffer.alloc(0);
+  readonly #meter: WorkMeter;
+  /** Bases that the pack lacks and that were given. */
+  readonly #given: Buffer[] = [];
   /** With `keepTrees`: raw trees of the pack by hex oid. */
   readonly trees = new Map<string, Buffer>();
 
   constructor(source: PackSource, options: PackIngestOptions) {
     this.#source = source;
     this.#options = options;
+    this.#meter = new WorkMeter(options.limits, options.madeBytesMax);
     this.#links = new LinkCollector(options.format);
     this.#visit = (index, kind, buffer, at, size) => {
       const oid = this.#scanner.entries.oid(index);
@@ -45,7 +50,7 @@ export class PackIngest {
       this.#links.visit(oid, kind, data);
       if (options.keepTrees && kind === KIND_TREE) this.trees.set(oid.toString('hex'), Buffer.from(data));
     };
-    this.#scanner = new PackScanner(source, options.format, options.limits, this.#inflater, this.#visit);
+    this.#scanner = new PackScanner(source, options.format, options.limits, this.#inflater, this.#meter, this.#visit);
   }
 
   /** Reads what has arrived; true once the whole pack has been scanned. @throws PackError */
@@ -53,33 +58,37 @@ export class PackIngest {
     return this.#scanner.advance(final);
   }
 
-  /** Resolves the deltas within the pack; the raw oids of the bases that it lacks, one after the other. @throws PackError */
+  /** Resolves the deltas within the pack; the raw oids that the others wait for, one after the other. @throws PackError */
   resolve(): Buffer {
     assert(this.#scanner.checksum !== null, 'a pack is scanned before it is resolved');
     const { entries } = this.#scanner;
-    this.#resolver = new DeltaResolver(
-      entries, this.#source, this.#options.format, this.#options.limits, this.#inflater, this.#visit);
+    const { format, limits } = this.#options;
+    this.#resolver = new DeltaResolver(entries, this.#source, format, limits, this.#inflater, this.#meter, this.#visit);
     this.#resolver.resolveInside();
-    this.#missing = this.#resolver.unresolved > 0 ? this.#resolver.missingBases() : Buffer.alloc(0);
-    return this.#missing;
+    return this.#resolver.unresolved > 0 ? this.#resolver.missingBases() : Buffer.alloc(0);
+  }
+
+  /** Whether one of those is still waited for: what was given meanwhile may have led to it. */
+  awaits(oid: Uint8Array): boolean {
+    return this.#resolver!.awaits(oid);
   }
 
   /** Gives one of the missing bases. @throws PackError */
   addBase(base: ExternalBase): void {
+    this.#given.push(Buffer.from(base.oid));
     this.#resolver!.resolveOutside(base);
   }
 
-  /** Entries whose oid an earlier entry has too: a pack for keeping has none. Known after `finish`. */
+  /** Entries that can go because another has the same oid: a pack for keeping has none. Known after `finish`. */
   duplicates: Uint32Array = new Uint32Array(0);
 
   /** @throws PackError when deltas are left over or an object does not pass its checks. */
   finish(): VerifiedPack {
     const { entries } = this.#scanner;
     const unresolved = this.#resolver!.unresolved;
-    if (unresolved > 0) throw new PackError(`pack has ${unresolved} unresolved deltas`, { unresolved });
+    if (unresolved > 0) throw unresolvedDeltas();
     const summary = this.#links.finish(entries);
     this.duplicates = summary.duplicates;
-    this.#inflater.close();
     return this.#table(summary);
   }
 
@@ -117,10 +126,20 @@ export class PackIngest {
       frontier: summary.frontier,
       sources: summary.sources,
       graph: summary.graph,
-      bases: this.#missing,
+      bases: Buffer.concat(this.#given),
       dotFiles: this.#options.checker.dotFiles(),
       warnings: this.#options.checker.warnings,
     };
+  }
+
+  /** Lets go of the decoder, finished or not. */
+  close(): void {
+    this.#inflater.close();
+  }
+
+  /** The version in the pack's header: 2 or, of packs that are to be written again, 3. */
+  get version(): number {
+    return this.#scanner.version;
   }
 
   /** The entries in pack order, for a rewrite. */

@@ -1,18 +1,18 @@
 import { createWriteStream } from 'node:fs';
-import { appendFile, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { assert, PackhouseError } from '../base/mod.ts';
-import { type ObjectFormat, oidLength } from '../object/mod.ts';
+import type { ObjectFormat } from '../object/mod.ts';
 import type { CheckSeverities } from './check.ts';
 import { PackError } from './errors.ts';
 import type { PackPlace } from './incoming-reader.ts';
 import type { PackLimits } from './limits.ts';
 import type { ExternalBase } from './resolve.ts';
-import { type AppendedEntry, encodeBase } from './thin-bases.ts';
+import { type AppendedEntry, BaseEntries } from './thin-bases.ts';
 import type { VerifiedPack } from './verified-pack.ts';
-import { PackWork, type WorkOptions } from './work.ts';
+import { type Finished, PackWork, type WorkOptions } from './work.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
 
 export interface ReceiveOptions {
@@ -21,6 +21,8 @@ export interface ReceiveOptions {
   readonly severities: CheckSeverities;
   /** A pack up to this size is held and worked on in memory; a longer one goes to a spool file and a worker. */
   readonly memoryBytesMax: number;
+  /** A pack up to this size may stay thin: its outside bases are not made into entries. 0 when undefined. */
+  readonly thinBytesMax?: number;
   /** Where spool files go; the system's folder for temporary files when undefined. */
   readonly spoolFolder?: string;
   /** An object outside the pack that one of its deltas is based on, null when there is none. */
@@ -56,56 +58,68 @@ export async function receivePack(body: AsyncIterator<Buffer>, first: Buffer, op
   return receiveInSpool(body, held, options);
 }
 
-function unresolved(count: number): PackError {
-  return new PackError(`pack has ${count} unresolved deltas`, { unresolved: count });
+/** The steps after the scan, wherever the work is done. */
+interface Worked {
+  nextBase(): Promise<Buffer | null>;
+  addBase(base: ExternalBase): Promise<void>;
+  finish(): Promise<Finished>;
 }
 
-/** Asks for each base in turn and hands it on: one is in memory at a time. */
-async function feedBases(
-  oids: Buffer,
-  options: ReceiveOptions,
-  give: (base: ExternalBase) => Promise<void> | void,
-): Promise<void> {
-  const width = oidLength(options.format);
-  for (let at = 0; at < oids.length; at += width) {
-    const base = await options.readBase(Buffer.from(oids.subarray(at, at + width)));
-    if (base === null) throw unresolved(oids.length / width);
-    await give(base);
+/** Gives each base that is asked for, one at a time, until the pack is verified. What was kept of them belongs to the caller. */
+async function verify(work: Worked, packBytes: number, options: ReceiveOptions): Promise<{ pack: VerifiedPack; bases: BaseEntries }> {
+  const keepBases = packBytes > (options.thinBytesMax ?? 0);
+  for (;;) {
+    const bases = new BaseEntries(options.spoolFolder ?? tmpdir());
+    try {
+      for (let oid = await work.nextBase(); oid !== null; oid = await work.nextBase()) {
+        options.signal?.throwIfAborted();
+        const base = await options.readBase(Buffer.from(oid));
+        if (base === null) continue;
+        if (keepBases) await bases.add(base);
+        await work.addBase(base);
+      }
+      const finished = await work.finish();
+      if (finished.kind === 'verified') return { pack: finished.pack, bases };
+    } catch (error) {
+      await bases.dispose();
+      throw error;
+    }
+    await bases.dispose();
   }
 }
+
+/** What a pack in memory may make this thread inflate: more than that is a worker's job, however small the pack. */
+const INLINE_BYTES_MAX = 32 << 20;
 
 async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<ReceivedPack> {
-  const work = new PackWork({ bytes }, workOptions(options));
-  work.advance(bytes.length, true);
-  const bases: AppendedEntry[] = [];
-  const parts: Buffer[] = [];
-  const pieces = new Map<string, ExternalBase>();
-  await feedBases(work.resolve(), options, (base) => {
-    work.addBase(base);
-    const { entry, bytes: entryBytes } = encodeBase(base);
-    bases.push(entry);
-    parts.push(entryBytes);
-    pieces.set(base.oid.toString('hex'), base);
-  });
-  let pack = work.finish();
-  let kept = bytes;
-  const rewritten = work.dropDuplicates();
-  if (rewritten !== null) {
-    kept = rewritten as Buffer;
-    const missing = work.resolve();
-    const width = oidLength(options.format);
-    for (let at = 0; at < missing.length; at += width) work.addBase(pieces.get(missing.toString('hex', at, at + width))!);
-    pack = work.finish();
+  const work = new PackWork({ bytes }, { ...workOptions(options), madeBytesMax: INLINE_BYTES_MAX });
+  try {
+    work.advance(bytes.length, true);
+    work.resolve();
+    const inline: Worked = {
+      nextBase: async () => work.nextBase(),
+      addBase: async (base) => work.addBase(base),
+      finish: async () => work.finish(),
+    };
+    const { pack, bases } = await verify(inline, bytes.length, options);
+    const kept = (work.rewritten as Buffer | null) ?? bytes;
+    return {
+      pack,
+      place: { kind: 'memory', bytes: kept.subarray(0, pack.lengthBytes) },
+      trees: work.trees,
+      bases: bases.entries,
+      basesPlace: await bases.place(),
+      dispose: () => bases.dispose(),
+    };
+  } catch (error) {
+    if (!(error instanceof PackError) || error.data['tooMuchWork'] !== true) throw error;
+  } finally {
+    work.close();
   }
-  return {
-    pack,
-    place: { kind: 'memory', bytes: kept.subarray(0, pack.lengthBytes) },
-    trees: work.trees,
-    bases,
-    basesPlace: { kind: 'memory', bytes: Buffer.concat(parts) },
-    dispose: async () => work.close(),
-  };
+  return receiveInSpool(nothingMore(), [bytes], options);
 }
+
+async function* nothingMore(): AsyncGenerator<Buffer, undefined> {}
 
 function workOptions(options: ReceiveOptions): WorkOptions {
   return { format: options.format, limits: options.limits, severities: options.severities };
@@ -115,54 +129,43 @@ async function receiveInSpool(body: AsyncIterator<Buffer>, held: readonly Buffer
   const folder = await mkdtemp(join(options.spoolFolder ?? tmpdir(), 'packhouse-push-'));
   const path = join(folder, 'pack');
   const worker = new IngestWorker();
-  const dispose = async (): Promise<void> => {
-    await worker.stop();
-    await rm(folder, { recursive: true, force: true });
-  };
+  const onAbort = (): void => worker.fail(options.signal!.reason as Error);
+  options.signal?.addEventListener('abort', onAbort, { once: true });
   try {
-    await spool(body, held, path, worker, options);
-    const basesPath = join(folder, 'bases');
-    const bases: AppendedEntry[] = [];
-    const give = async (base: ExternalBase, append: boolean): Promise<void> => {
-      if (append) {
-        const { entry, bytes } = encodeBase(base);
-        bases.push(entry);
-        await appendFile(basesPath, bytes);
-      }
-      worker.tell({ kind: 'base', oid: base.oid, objectKind: base.kind, data: base.data });
-      await worker.hear('base-taken');
-    };
-    await feedBases(Buffer.from((await worker.hear('bases')).oids), options, (base) => give(base, true));
-    let pack = await worker.finish();
-    worker.tell({ kind: 'drop-duplicates' });
-    const rewritten = (await worker.hear('rewritten')).path;
-    if (rewritten !== null) {
-      await feedBases(Buffer.from((await worker.hear('bases')).oids), options, (base) => give(base, false));
-      pack = await worker.finish();
-    }
+    const written = await spool(body, held, path, worker, options);
+    await worker.hear('resolved');
+    const { pack, bases } = await verify(worker, written, options);
     await worker.stop();
+    const kept = worker.rewritten ?? path;
+    const isSmall = written <= (options.thinBytesMax ?? 0);
     return {
       pack,
-      place: { kind: 'spool', path: rewritten ?? path },
+      place: isSmall ? { kind: 'memory', bytes: (await readFile(kept)).subarray(0, pack.lengthBytes) } : { kind: 'spool', path: kept },
       trees: null,
-      bases,
-      basesPlace: { kind: 'spool', path: basesPath },
-      dispose,
+      bases: bases.entries,
+      basesPlace: await bases.place(),
+      dispose: async () => {
+        await bases.dispose();
+        await rm(folder, { recursive: true, force: true });
+      },
     };
   } catch (error) {
-    await dispose();
+    await worker.stop();
+    await rm(folder, { recursive: true, force: true });
     throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort);
   }
 }
 
-/** Writes the body to the spool file while the worker reads what is there. Ends once the worker has seen the whole pack. */
+/** Writes the body to the spool file while the worker reads what is there. Ends once the worker has seen the whole pack; how much was written. */
 async function spool(
   body: AsyncIterator<Buffer>,
   held: readonly Buffer[],
   path: string,
   worker: IngestWorker,
   options: ReceiveOptions,
-): Promise<void> {
+): Promise<number> {
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 4 << 20 });
   let written = 0;
   let told = 0;
@@ -199,18 +202,21 @@ async function spool(
     await Promise.all(pending);
     worker.tell({ kind: 'grow', available: written, final: true });
     await worker.hear('scanned');
+    return written;
   } finally {
     await new Promise<void>((resolve) => (file.closed || file.errored ? resolve() : file.end(resolve)));
   }
 }
 
 /** The worker's side of the conversation: answers in order, and the failure that ends it. */
-class IngestWorker {
+class IngestWorker implements Worked {
   #worker: Worker | null = null;
   readonly #answers: FromWorker[] = [];
   #wake: (() => void) | null = null;
   failure: Error | null = null;
   scanned = false;
+  /** Path of the pack as it was written again, null when it stays as it came. */
+  rewritten: string | null = null;
 
   async start(path: string, options: WorkOptions): Promise<void> {
     if (this.#worker !== null) return;
@@ -218,22 +224,23 @@ class IngestWorker {
     this.#worker = worker;
     worker.on('message', (message: FromWorker) => {
       if (message.kind === 'failed') {
-        this.#fail(message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message));
+        this.fail(message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message));
       } else {
         if (message.kind === 'scanned') this.scanned = true;
         this.#answers.push(message);
         this.#wake?.();
       }
     });
-    worker.on('error', (error) => this.#fail(error as Error));
-    worker.on('exit', () => this.#fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
+    worker.on('error', (error) => this.fail(error as Error));
+    worker.on('exit', () => this.fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
     await new Promise<void>((resolve, reject) => {
       worker.once('online', resolve);
       worker.once('error', reject);
     });
   }
 
-  #fail(error: Error): void {
+  /** Ends the conversation: everyone who listens hears of it. */
+  fail(error: Error): void {
     this.failure ??= error;
     this.#wake?.();
   }
@@ -257,10 +264,22 @@ class IngestWorker {
     }
   }
 
-  async finish(): Promise<VerifiedPack> {
+  async nextBase(): Promise<Buffer | null> {
+    this.tell({ kind: 'next-base' });
+    const { oid } = await this.hear('needs');
+    return oid === null ? null : buffer(oid);
+  }
+
+  async addBase(base: ExternalBase): Promise<void> {
+    this.tell({ kind: 'base', oid: base.oid, objectKind: base.kind, data: base.data });
+    await this.hear('base-taken');
+  }
+
+  async finish(): Promise<Finished> {
     this.tell({ kind: 'finish' });
-    const { pack } = await this.hear('verified');
-    return asBuffers(pack);
+    const { finished, path } = await this.hear('finished');
+    this.rewritten = path;
+    return finished.kind === 'verified' ? { kind: 'verified', pack: asBuffers(finished.pack) } : finished;
   }
 
   async stop(): Promise<void> {

@@ -4,9 +4,12 @@ import { applyDeltaInto, ENTRY_OFS_DELTA, ENTRY_REF_DELTA, type Inflater, readDe
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { HEADER_ROOM, writeOid } from './hash-slab.ts';
-import { objectLimit, type PackLimits } from './limits.ts';
+import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 import type { ObjectVisitor } from './scan.ts';
+
+const HANDED_OVER_BYTES_MIN = 1 << 20;
+const NOTHING = Buffer.alloc(0);
 
 /** One delta tree node whose children are being resolved. `bytes` holds the object behind HEADER_ROOM spare bytes, or null when it
  * was dropped to stay within the cache bound. */
@@ -33,6 +36,7 @@ export class DeltaResolver {
   readonly #format: ObjectFormat;
   readonly #limits: PackLimits;
   readonly #inflater: Inflater;
+  readonly #meter: WorkMeter;
   readonly #visit: ObjectVisitor;
   /** First child and next sibling of the deltas on a base in the pack, or on one oid; -1 ends a list. */
   readonly #firstChild: Int32Array;
@@ -41,16 +45,27 @@ export class DeltaResolver {
   readonly #waiting: OidMap;
   #waitingHead: Int32Array;
   #unresolved = 0;
+  #turn = 0;
   #heldBytes = 0;
-  #scratch = Buffer.allocUnsafe(1 << 16);
+  #scratch: Buffer = Buffer.allocUnsafe(1 << 16);
+  #spare: Buffer = NOTHING;
   #delta = Buffer.allocUnsafe(1 << 16);
 
-  constructor(entries: EntryTable, source: PackSource, format: ObjectFormat, limits: PackLimits, inflater: Inflater, visit: ObjectVisitor) {
+  constructor(
+    entries: EntryTable,
+    source: PackSource,
+    format: ObjectFormat,
+    limits: PackLimits,
+    inflater: Inflater,
+    meter: WorkMeter,
+    visit: ObjectVisitor,
+  ) {
     this.#entries = entries;
     this.#source = source;
     this.#format = format;
     this.#limits = limits;
     this.#inflater = inflater;
+    this.#meter = meter;
     this.#visit = visit;
     this.#firstChild = new Int32Array(entries.count).fill(-1);
     this.#sibling = new Int32Array(entries.count).fill(-1);
@@ -114,11 +129,17 @@ export class DeltaResolver {
     }
   }
 
-  /** Base oids that the pack does not have, raw, one after the other. */
+  /** Base oids that no resolved object has, raw, one after the other: of objects outside the pack, or of deltas on such. */
   missingBases(): Buffer {
     const missing: Buffer[] = [];
     for (let slot = 0; slot < this.#waiting.size; slot++) if (this.#waitingHead[slot]! >= 0) missing.push(this.#waiting.oid(slot));
     return Buffer.concat(missing);
+  }
+
+  /** Whether deltas still wait for an object of that oid: objects that were resolved meanwhile may have been it. */
+  awaits(oid: Uint8Array): boolean {
+    const slot = this.#waiting.get(oid);
+    return slot >= 0 && this.#waitingHead[slot]! >= 0;
   }
 
   /** Resolves the deltas on objects outside the pack. @throws PackError */
@@ -163,7 +184,7 @@ export class DeltaResolver {
     while (stack.length > 0) {
       const frame = stack[stack.length - 1]!;
       if (frame.next < 0) {
-        if (frame.bytes !== null) this.#heldBytes -= frame.bytes.length;
+        this.#drop(frame);
         stack.pop();
         continue;
       }
@@ -181,8 +202,7 @@ export class DeltaResolver {
         const held = stack[i]!;
         // A root outside the pack cannot be made again; it was never counted as droppable.
         if (held.bytes === null || (i === 0 && rootBytes !== null)) continue;
-        this.#heldBytes -= held.bytes.length;
-        held.bytes = null;
+        this.#drop(held);
       }
     }
   }
@@ -197,12 +217,9 @@ export class DeltaResolver {
       const below = stack[i - 1]!;
       const frame = stack[i]!;
       if (frame.bytes !== null) continue;
-      this.#hold(frame, Buffer.from(this.#applyDeltaOf(frame.index, below.bytes!)));
+      this.#hold(frame, this.#keep(this.#applyDeltaOf(frame.index, below.bytes!)));
       if (i - 1 > from || this.#heldBytes > this.#limits.baseCacheBytesMax) {
-        if (i - 1 > 0) {
-          this.#heldBytes -= below.bytes!.length;
-          below.bytes = null;
-        }
+        if (i - 1 > 0) this.#drop(below);
       }
     }
   }
@@ -223,9 +240,26 @@ export class DeltaResolver {
     entries.sizes[child] = size;
     writeOid(this.#format, kind, bytes, HEADER_ROOM, size, entries.oids, child * entries.oidBytes);
     this.#unresolved--;
+    entries.turns[child] = ++this.#turn;
     this.#visit(child, kind, bytes, HEADER_ROOM, size);
     this.#adopt(child);
-    return this.#firstChild[child]! >= 0 ? Buffer.from(bytes) : null;
+    return this.#firstChild[child]! >= 0 ? this.#keep(bytes) : null;
+  }
+
+  /** What is in the scratch buffer, for keeping: small results are copied, for a large one the buffer is given away. */
+  #keep(bytes: Buffer): Buffer {
+    if (bytes.length < HANDED_OVER_BYTES_MIN) return Buffer.from(bytes);
+    this.#scratch = this.#spare;
+    this.#spare = NOTHING;
+    return bytes;
+  }
+
+  /** A large buffer that nobody looks at any more is the next scratch buffer: waiting for the collector would hold several at once. */
+  #drop(frame: Frame): void {
+    if (frame.bytes === null) return;
+    this.#heldBytes -= frame.bytes.length;
+    if (frame.bytes.length >= HANDED_OVER_BYTES_MIN && frame.bytes.length > this.#spare.length) this.#spare = frame.bytes;
+    frame.bytes = null;
   }
 
   /** Inflates and applies a delta into the scratch buffer; the view is lost at the next call. */
@@ -237,6 +271,7 @@ export class DeltaResolver {
       if (sizes.resultSize > this.#limits.deltaObjectBytesMax) {
         throw new PackError(`delta at offset ${offset} makes ${sizes.resultSize} bytes, the limit is ${this.#limits.deltaObjectBytesMax}`);
       }
+      this.#meter.take(delta.length + sizes.resultSize);
       const output = this.#room('scratch', HEADER_ROOM + sizes.resultSize);
       applyDeltaInto(baseBytes.subarray(HEADER_ROOM), delta, sizes, output, HEADER_ROOM);
       return output.subarray(0, HEADER_ROOM + sizes.resultSize);
@@ -253,6 +288,7 @@ export class DeltaResolver {
         `entry at offset ${this.#entries.offsets[index]} has ${size} bytes, a delta base has at most ${this.#limits.deltaObjectBytesMax}`,
       );
     }
+    this.#meter.take(size);
     const bytes = Buffer.allocUnsafe(HEADER_ROOM + size + 1);
     this.#inflateStream(index, bytes, HEADER_ROOM);
     return bytes.subarray(0, HEADER_ROOM + size);
@@ -272,6 +308,12 @@ export class DeltaResolver {
   #room(which: 'delta' | 'scratch', size: number): Buffer {
     const have = which === 'delta' ? this.#delta : this.#scratch;
     if (have.length >= size) return have;
+    if (which === 'scratch' && this.#spare.length >= size) {
+      this.#scratch = this.#spare;
+      this.#spare = NOTHING;
+      return this.#scratch;
+    }
+    if (which === 'scratch') this.#spare = NOTHING;
     const wider = Buffer.allocUnsafe(Math.max(size, Math.min(have.length * 2, 1 << 24)));
     if (which === 'delta') this.#delta = wider;
     else this.#scratch = wider;

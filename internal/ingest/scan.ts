@@ -6,7 +6,7 @@ import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, Inflater, readEntryHeader } f
 import { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
-import { objectLimit, type PackLimits } from './limits.ts';
+import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 
 /** Objects up to this size are inflated in one step; larger blobs and deltas are streamed through a buffer of it. */
@@ -26,22 +26,27 @@ export class PackScanner {
   readonly #limits: PackLimits;
   readonly #visit: ObjectVisitor;
   readonly #inflater: Inflater;
+  readonly #meter: WorkMeter;
   readonly #hash: Hash;
   readonly #header = emptyEntryHeader();
   #slab = Buffer.allocUnsafe(HEADER_ROOM + STEP_BYTES + 1);
   #announced = -1;
   #offset = 0;
   #hashed = 0;
+  /** The last entry that was charged for: before it is read, and once however often that is tried. */
+  #charged = -1;
   /** Not before this many bytes have arrived is the current entry worth another try. */
   #retryAt = 0;
+  version = 2;
   /** The pack's trailing checksum, once it has been read and found right. */
   checksum: Buffer | null = null;
 
-  constructor(source: PackSource, format: ObjectFormat, limits: PackLimits, inflater: Inflater, visit: ObjectVisitor) {
+  constructor(source: PackSource, format: ObjectFormat, limits: PackLimits, inflater: Inflater, meter: WorkMeter, visit: ObjectVisitor) {
     this.#source = source;
     this.#format = format;
     this.#limits = limits;
     this.#inflater = inflater;
+    this.#meter = meter;
     this.#visit = visit;
     this.entries = new EntryTable(oidLength(format));
     this.#hash = createHash(format);
@@ -59,6 +64,7 @@ export class PackScanner {
   advance(final: boolean): boolean {
     if (this.checksum !== null) return true;
     const { available } = this.#source;
+    this.#meter.grow(available);
     if (this.#announced < 0 && !this.#readHeader(available, final)) return false;
     while (this.entries.count < this.#announced) {
       if (!final && available < this.#retryAt) return false;
@@ -85,6 +91,7 @@ export class PackScanner {
       throw new PackError(`pack announces ${count} objects, the limit is ${this.#limits.objectsMax}`, { count });
     }
     this.#announced = count;
+    this.version = version;
     this.#offset = 12;
     return true;
   }
@@ -96,6 +103,10 @@ export class PackScanner {
     try {
       if (!readEntryHeader(buffer, at, end, this.entries.oidBytes, header)) return false;
       this.#checkHeader(start);
+      if (this.entries.count > this.#charged) {
+        this.#meter.take(header.size);
+        this.#charged = this.entries.count;
+      }
       const length = header.size <= STEP_BYTES ? this.#readSmall(start, available) : this.#readLarge(start, available);
       if (length < 0) return false;
       this.#offset = start + length;

@@ -1,6 +1,15 @@
-import { deflateSync, crc32 } from 'node:zlib';
+import { appendFile, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { crc32, deflate } from 'node:zlib';
 import { encodeEntryHeader } from '../packformat/mod.ts';
+import type { PackPlace } from './incoming-reader.ts';
 import type { ExternalBase } from './resolve.ts';
+
+const deflated = promisify(deflate);
+
+/** Bytes of entries that are held before they go to a file. */
+const HELD_BYTES_MAX = 8 << 20;
 
 /** One delta base from outside a thin pack as a whole pack entry, to be appended so that the pack stands alone. */
 export interface AppendedEntry {
@@ -11,11 +20,45 @@ export interface AppendedEntry {
   readonly crc: number;
 }
 
-/** The pack entry of a base, and what an index says of it. */
-export function encodeBase(base: ExternalBase): { entry: AppendedEntry; bytes: Buffer } {
-  const bytes = Buffer.concat([encodeEntryHeader(base.kind, base.data.length), deflateSync(base.data)]);
-  return {
-    entry: { oid: base.oid, kind: base.kind, sizeBytes: base.data.length, lengthBytes: bytes.length, crc: crc32(bytes) },
-    bytes,
-  };
+/** The entries of a thin pack's outside bases: in memory while they are small, then in a file in a folder of its own. */
+export class BaseEntries {
+  readonly entries: AppendedEntry[] = [];
+  readonly #parent: string;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #folder: string | null = null;
+
+  constructor(parent: string) {
+    this.#parent = parent;
+  }
+
+  async add(base: ExternalBase): Promise<void> {
+    const bytes = Buffer.concat([encodeEntryHeader(base.kind, base.data.length), await deflated(base.data)]);
+    this.entries.push({ oid: base.oid, kind: base.kind, sizeBytes: base.data.length, lengthBytes: bytes.length, crc: crc32(bytes) });
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    if (this.#heldBytes > HELD_BYTES_MAX) await this.#spill();
+  }
+
+  async #spill(): Promise<void> {
+    this.#folder ??= await mkdtemp(join(this.#parent, 'packhouse-bases-'));
+    await appendFile(this.#path(this.#folder), Buffer.concat(this.#held), { mode: 0o600 });
+    this.#held = [];
+    this.#heldBytes = 0;
+  }
+
+  #path(folder: string): string {
+    return join(folder, 'bases');
+  }
+
+  /** Where the entries are, once all have been added. */
+  async place(): Promise<PackPlace> {
+    if (this.#folder === null) return { kind: 'memory', bytes: Buffer.concat(this.#held) };
+    await this.#spill();
+    return { kind: 'spool', path: this.#path(this.#folder) };
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#folder !== null) await rm(this.#folder, { recursive: true, force: true });
+  }
 }

@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
-import type { ObjectFormat } from '../object/mod.ts';
+import { assert } from '../base/mod.ts';
+import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { type CheckSeverities, ObjectChecker } from './check.ts';
 import type { PackLimits } from './limits.ts';
 import { PackIngest } from './pack-ingest.ts';
@@ -12,11 +13,18 @@ export interface WorkOptions {
   readonly format: ObjectFormat;
   readonly limits: PackLimits;
   readonly severities: CheckSeverities;
+  /** How much the pack may make us inflate, when less than its limits allow. */
+  readonly madeBytesMax?: number;
 }
 
+/** What `finish` says: the verified pack, or that bases must be given once more (`nextBase`). */
+export type Finished = { readonly kind: 'verified'; readonly pack: VerifiedPack } | { readonly kind: 'again' };
+
 /**
- * The synchronous work on one incoming pack, told step by step so that it runs inline on a small pack and in a worker on a large one.
- * The pack's bytes are in memory or in a spool file that is still growing.
+ * The synchronous work on one incoming pack, told step by step so that it runs inline on a small pack and in a worker on a large one:
+ * `advance` until scanned, `resolve`, a base for each `nextBase`, `finish`. The pack's bytes are in memory or in a spool file that is
+ * still growing. A pack that is kept has no object twice and none of its own objects among its outside bases: `finish` makes one of
+ * any other, and asks for its bases again.
  */
 export class PackWork {
   readonly #options: WorkOptions;
@@ -25,6 +33,11 @@ export class PackWork {
   #ingest: PackIngest;
   #path: string | null;
   #fds: number[] = [];
+  #waited: Buffer = Buffer.alloc(0);
+  #waitedAt = 0;
+  /** Oids in hex that came as outside bases once and turned out to be of the pack: they are not asked for again. */
+  readonly #own = new Set<string>();
+  #rewritten: Buffer | string | null = null;
 
   constructor(where: { readonly bytes: Buffer } | { readonly path: string }, options: WorkOptions) {
     this.#options = options;
@@ -41,8 +54,8 @@ export class PackWork {
   }
 
   #begin(): PackIngest {
-    const { format, limits, severities } = this.#options;
-    return new PackIngest(this.#source, { format, limits, checker: new ObjectChecker(format, severities), keepTrees: this.#keepTrees });
+    const { severities, ...options } = this.#options;
+    return new PackIngest(this.#source, { ...options, checker: new ObjectChecker(options.format, severities), keepTrees: this.#keepTrees });
   }
 
   /** Takes in what the spool file has got; true when the whole pack has been scanned. */
@@ -51,9 +64,20 @@ export class PackWork {
     return this.#ingest.advance(final);
   }
 
-  /** The raw oids of the bases that the pack lacks. */
-  resolve(): Buffer {
-    return this.#ingest.resolve();
+  /** Resolves what the pack alone can. @throws PackError */
+  resolve(): void {
+    this.#waited = this.#ingest.resolve();
+    this.#waitedAt = 0;
+  }
+
+  /** The raw oid of the next object that deltas wait for, null when all have been asked for. One that nobody has need not be given. */
+  nextBase(): Buffer | null {
+    const width = oidLength(this.#options.format);
+    while (this.#waitedAt < this.#waited.length) {
+      const oid = this.#waited.subarray(this.#waitedAt, (this.#waitedAt += width));
+      if (this.#ingest.awaits(oid) && !this.#own.has(oid.toString('hex'))) return oid;
+    }
+    return null;
   }
 
   addBase(base: ExternalBase): void {
@@ -61,22 +85,48 @@ export class PackWork {
   }
 
   /** @throws PackError */
-  finish(): VerifiedPack {
-    return this.#ingest.finish();
+  finish(): Finished {
+    const pack = this.#ingest.finish();
+    const rounds = this.#own.size;
+    this.#noteOwnBases(pack);
+    if (this.#own.size > rounds) {
+      this.#again();
+      return { kind: 'again' };
+    }
+    const { duplicates, version } = this.#ingest;
+    if (duplicates.length === 0 && version === 2) {
+      this.#ingest.close();
+      return { kind: 'verified', pack };
+    }
+    assert(this.#rewritten === null, 'a pack that was written again has no duplicates');
+    this.#rewritten = this.#rewrite(duplicates);
+    this.#source = typeof this.#rewritten === 'string' ? this.#openWhole(this.#rewritten) : new MemorySource(this.#rewritten);
+    this.#again();
+    return { kind: 'again' };
   }
 
-  /**
-   * Takes out entries whose oid an earlier entry of the pack has, after `finish`: the pack as it is to be kept, in memory or in a file
-   * beside the spool file. Null when there are none. Work goes on with the new pack: `resolve`, bases and `finish` once more.
-   */
-  dropDuplicates(): Buffer | string | null {
-    const { duplicates } = this.#ingest;
-    if (duplicates.length === 0) return null;
-    const rewritten = this.#rewrite(duplicates);
-    this.#source = typeof rewritten === 'string' ? this.#openWhole(rewritten) : new MemorySource(rewritten);
+  /** A delta may wait for an object that the pack itself has, as a delta that waited too: that one is the base to keep. */
+  #noteOwnBases(pack: VerifiedPack): void {
+    const width = oidLength(pack.format);
+    if (pack.bases.length === 0) return;
+    const bases = new Set<string>();
+    for (let at = 0; at < pack.bases.length; at += width) bases.add(pack.bases.toString('hex', at, at + width));
+    for (let at = 0; at < pack.oids.length; at += width) {
+      const hex = pack.oids.toString('hex', at, at + width);
+      if (bases.has(hex)) this.#own.add(hex);
+    }
+  }
+
+  #again(): void {
+    this.#ingest.close();
     this.#ingest = this.#begin();
     this.#ingest.advance(true);
-    return rewritten;
+    this.resolve();
+  }
+
+  /** The pack as it is to be kept when that is not what came: its bytes, or the path of a file beside the spool file. */
+  get rewritten(): Buffer | string | null {
+    return this.#rewritten;
   }
 
   /** In memory: the pack's trees by hex oid, for comparing them with stored ones. */
@@ -97,10 +147,10 @@ export class PackWork {
       rewriteWithout(duplicates, entries, this.#source, this.#options.format, (bytes) => parts.push(bytes));
       return Buffer.concat(parts);
     }
-    const path = `${this.#path}.dedup`;
+    const path = `${this.#path}.again`;
     const fd = openSync(path, 'w', 0o600);
     try {
-      rewriteWithout(duplicates, entries, this.#source, this.#options.format, (bytes) => writeSync(fd, bytes));
+      rewriteWithout(duplicates, entries, this.#source, this.#options.format, (bytes) => writeAll(fd, bytes));
     } finally {
       closeSync(fd);
     }
@@ -108,7 +158,12 @@ export class PackWork {
   }
 
   close(): void {
+    this.#ingest.close();
     for (const fd of this.#fds) closeSync(fd);
     this.#fds = [];
   }
+}
+
+function writeAll(fd: number, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }

@@ -1,21 +1,20 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { codeOf, messageOf } from '../base/mod.ts';
-import type { VerifiedPack } from './verified-pack.ts';
-import { PackWork, type WorkOptions } from './work.ts';
+import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
-/** What the main thread says: bytes were written, a base is here, all bases were given, take duplicates out. */
+/** What the main thread says: bytes were written, which base is needed next, a base is here, all bases were given. */
 export type ToWorker =
   | { readonly kind: 'grow'; readonly available: number; readonly final: boolean }
+  | { readonly kind: 'next-base' }
   | { readonly kind: 'base'; readonly oid: Uint8Array; readonly objectKind: number; readonly data: Uint8Array }
-  | { readonly kind: 'finish' }
-  | { readonly kind: 'drop-duplicates' };
+  | { readonly kind: 'finish' };
 
 export type FromWorker =
   | { readonly kind: 'scanned' }
-  | { readonly kind: 'bases'; readonly oids: Uint8Array }
+  | { readonly kind: 'resolved' }
+  | { readonly kind: 'needs'; readonly oid: Uint8Array | null }
   | { readonly kind: 'base-taken' }
-  | { readonly kind: 'verified'; readonly pack: VerifiedPack }
-  | { readonly kind: 'rewritten'; readonly path: string | null }
+  | { readonly kind: 'finished'; readonly finished: Finished; readonly path: string | null }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
 const { path, options } = workerData as { path: string; options: WorkOptions };
@@ -36,16 +35,16 @@ function take(message: ToWorker): void {
     if (scanned || !work.advance(message.available, message.final)) return;
     scanned = true;
     answer({ kind: 'scanned' });
-    answer({ kind: 'bases', oids: work.resolve() });
+    work.resolve();
+    answer({ kind: 'resolved' });
+  } else if (message.kind === 'next-base') {
+    answer({ kind: 'needs', oid: work.nextBase() });
   } else if (message.kind === 'base') {
     work.addBase({ oid: view(message.oid), kind: message.objectKind, data: view(message.data) });
     answer({ kind: 'base-taken' });
-  } else if (message.kind === 'finish') {
-    answer({ kind: 'verified', pack: work.finish() });
   } else {
-    const rewritten = work.dropDuplicates() as string | null;
-    answer({ kind: 'rewritten', path: rewritten });
-    if (rewritten !== null) answer({ kind: 'bases', oids: work.resolve() });
+    const finished = work.finish();
+    answer({ kind: 'finished', finished, path: work.rewritten as string | null });
   }
 }
 

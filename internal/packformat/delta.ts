@@ -20,8 +20,14 @@ function readSize(delta: Uint8Array, at: number): [number, number] {
   }
 }
 
+/** Git takes no shorter delta for one: two sizes and an instruction that makes something. */
+const DELTA_BYTES_MIN = 4;
+
 /** @throws PackhouseError `delta` */
 export function readDeltaSizes(delta: Uint8Array): DeltaSizes {
+  if (delta.length < DELTA_BYTES_MIN) {
+    throw new PackhouseError('delta', `delta of ${delta.length} bytes is shorter than any, which has ${DELTA_BYTES_MIN}`);
+  }
   const [baseSize, afterBase] = readSize(delta, 0);
   const [resultSize, headerBytes] = readSize(delta, afterBase);
   return { baseSize, resultSize, headerBytes };

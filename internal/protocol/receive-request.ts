@@ -71,7 +71,7 @@ export class ReceiveRequestParser {
       else this.#state = this.#commands.length > 0 && this.#capabilities.has('push-options') ? 'push-options' : 'done';
     } else if (packet.kind === 'data') {
       checkLimit('push options', this.#pushOptions.length + 1, this.#options.limits.pushOptionsMax);
-      this.#pushOptions.push(Buffer.from(lineOf(packet.data), 'latin1').toString('utf8'));
+      this.#pushOptions.push(Buffer.from(upToNul(lineOf(packet.data)), 'latin1').toString('utf8'));
     } else {
       this.#state = 'done';
     }
@@ -85,7 +85,7 @@ export class ReceiveRequestParser {
     }
     const nul = line.indexOf('\0');
     const command = nul < 0 ? line : line.slice(0, nul);
-    if (nul >= 0) this.#takeCapabilities(line.slice(nul + 1));
+    if (nul >= 0) this.#takeCapabilities(upToNul(line.slice(nul + 1)));
     if (command === 'push-cert') throw new ProtocolError('protocol', 'push certificates are not supported');
     this.#takeCommand(command);
   }
@@ -147,4 +147,10 @@ export class ReceiveRequestParser {
       expectsPack: this.#commands.some((command) => command.new !== zero),
     };
   }
+}
+
+/** Git reads these lines as strings of C: a NUL ends them. */
+function upToNul(text: string): string {
+  const nul = text.indexOf('\0');
+  return nul < 0 ? text : text.slice(0, nul);
 }

@@ -24,7 +24,7 @@ export async function checkDotFiles(received: ReceivedPack, reader: IncomingRead
     const row = reader.row(oid);
     if (row >= 0) {
       if (received.pack.sizes[row]! > GITMODULES_BYTES_MAX) return { kind: received.pack.kinds[row]!, data: undefined };
-      return (await reader.read(oid)) ?? undefined;
+      return (await reader.read(oid, MADE_BYTES_MAX)) ?? undefined;
     }
     const [location] = await view.pool.index.find(oid);
     if (!location || (await proveReached(view, oid))[0] === 0) return undefined;
@@ -60,10 +60,25 @@ export async function compareDuplicates(received: ReceivedPack, reader: Incoming
     const oid = pack.oids.subarray(row * width, (row + 1) * width);
     if (location.sizeBytes !== pack.sizes[row] || location.kind !== pack.kinds[row]) throw collision(oid);
     if (location.sizeBytes > COMPARED_BYTES_MAX) continue;
-    const [stored, incoming] = [await view.pool.reader.read(location), await reader.read(oid)];
-    if (incoming === null || !stored.data.equals(incoming.data)) throw collision(oid);
+    const incoming = await readCheaply(reader, oid);
+    if (incoming === null) continue;
+    const stored = await view.pool.reader.read(location);
+    if (!stored.data.equals(incoming.data)) throw collision(oid);
   }
   return any;
+}
+
+/** What one object of a pack may take to make for a look at it here, where other requests wait meanwhile. */
+const MADE_BYTES_MAX = 256 << 20;
+
+/** The incoming object, null when it costs too much: kind and size were compared, and readers take the older copy in any case. */
+async function readCheaply(reader: IncomingReader, oid: Buffer): Promise<{ data: Buffer } | null> {
+  try {
+    return await reader.read(oid, MADE_BYTES_MAX);
+  } catch (error) {
+    if (error instanceof PackError && error.data['tooMuchWork'] === true) return null;
+    throw error;
+  }
 }
 
 /** Objects larger than this are compared by kind and size alone: reading both whole would break the memory bound. */

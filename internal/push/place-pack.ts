@@ -31,10 +31,11 @@ export async function placePack(
   settings: PushSettings,
   signal: AbortSignal,
 ): Promise<PlacedPack> {
-  const id = await settings.catalog.reservePackId();
+  const id = await reserveYoungest(settings, view);
   const { pack, place } = received;
   const { format, graph } = pack;
-  if (place.kind === 'memory' && pack.lengthBytes <= settings.tailBytesMax) {
+  const staysThin = pack.bases.length > 0 && received.bases.length === 0;
+  if (place.kind === 'memory' && (staysThin || pack.lengthBytes <= settings.tailBytesMax)) {
     return {
       pack: {
         id, ...facts, graph,
@@ -82,9 +83,22 @@ export async function placePack(
       undo,
     };
   } catch (error) {
-    await undo();
+    // What cannot be taken back now is left to its intent row; the first error is the one to tell.
+    await undo().catch(() => {});
     throw error;
   }
+}
+
+/**
+ * An id above those of all packs that this pack may have found its bases in. Processes reserve ids in advance, and readers take the copy
+ * in the oldest pack: with ids out of order a chain of thin deltas could lead back to itself.
+ */
+async function reserveYoungest(settings: PushSettings, view: RepositoryView): Promise<number> {
+  let youngest = 0;
+  for (const known of view.pool.index.packs.keys()) youngest = Math.max(youngest, known);
+  let id = await settings.catalog.reservePackId();
+  while (id < youngest) id = await settings.catalog.reservePackId();
+  return id;
 }
 
 function pieces(place: PackPlace): PieceReader {

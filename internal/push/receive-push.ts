@@ -1,13 +1,14 @@
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
-import { type IncomingReader, PackError, type ReceivedPack, receivePack } from '../ingest/mod.ts';
+import { type IncomingReader, PackError, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
-import { type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
+import { encodeError, type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
-import { reachesMissing } from './missing.ts';
+import { IncompleteObjects } from './missing.ts';
 import { peelTips, PackTags } from './peel.ts';
+import { OutsideBases } from './outside-bases.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
 import { tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
@@ -25,34 +26,48 @@ interface Unpacked {
 /**
  * A push, from the body of the request to the answer. The order of calls below is the story: read the commands, judge them, receive and
  * verify the pack, prove its links, give it a place, publish it with the refs in one transaction, and only then say `ok`.
- * @throws ProtocolError for a request that is none; `repository-not-found`; what the body throws
+ * A request that is none is answered by an error packet, as fetches are.
+ * @throws `repository-not-found`; what the body throws
  */
 export async function receivePush(settings: PushSettings, push: PushRequest, body: AsyncIterable<Buffer>, sink: AnswerSink): Promise<void> {
   let view = await settings.repositories.open(push.owner, push.name);
   if (view === null && !settings.createRepository) throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
   const chunks = body[Symbol.asyncIterator]();
-  const { request, rest } = await readRequest(chunks, view, settings);
+  let read: { request: ReceiveRequest; rest: Buffer };
+  try {
+    read = await readRequest(chunks, view, settings);
+  } catch (error) {
+    if (!isMalformed(error)) throw error;
+    await sink.write(encodeError(messageOf(error)));
+    return sink.end();
+  }
+  const { request, rest } = read;
   if (request.commands.length === 0) return sink.end();
   view ??= await createRepository(settings, push, request);
 
   const verdicts = judgeCommands(request.commands, view, settings);
   let unpacked: Unpacked | null = null;
   try {
-    if (request.expectsPack) unpacked = await unpack(settings, view, request, verdicts, chunks, rest, push.signal);
+    if (request.expectsPack) {
+      const current = view;
+      const pause = new BodyEnd(chunks);
+      unpacked = await withKeepalive(request, sink, () => unpack(settings, current, request, verdicts, pause, rest, push.signal), () => pause.ended);
+    }
   } catch (error) {
-    if (!isRefusal(error)) throw error;
+    const refusal = refusalOf(error);
+    if (refusal === null) throw error;
     for (const verdict of verdicts) verdict.error ??= 'unpacker error';
     settings.onPush('refused', 0, 0, 'none');
-    await tellUser(request, sink, [`error: ${messageOf(error)}`]);
-    return writeReport(request, sink, messageOf(error), verdicts);
+    await tellUser(request, sink, [`error: ${refusal}`]);
+    return writeReport(request, sink, refusal, verdicts);
   }
   try {
     const current = view;
-    await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
+    const tier = await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
     const refused = verdicts.filter((verdict) => verdict.error !== null).length;
     const result = refused === 0 ? 'ok' : refused < verdicts.length ? 'partial' : 'refused';
     const pack = unpacked?.received.pack;
-    settings.onPush(result, pack?.objectCount ?? 0, pack?.lengthBytes ?? 0, unpacked === null ? 'none' : 'tail');
+    settings.onPush(result, pack?.objectCount ?? 0, pack?.lengthBytes ?? 0, tier);
     if (!request.quiet) await tellUser(request, sink, unpacked?.warnings ?? []);
     await writeReport(request, sink, 'ok', verdicts);
   } finally {
@@ -60,10 +75,34 @@ export async function receivePush(settings: PushSettings, push: PushRequest, bod
   }
 }
 
-/** Errors that are the client's doing and are told in the report. */
-function isRefusal(error: unknown): boolean {
+/** Errors of a request that cannot be read as one: nothing was asked of the repository yet. */
+function isMalformed(error: unknown): boolean {
   const code = codeOf(error);
-  return error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
+  return code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false);
+}
+
+/** What the report says of a pack that was not taken; null for an error that is not the pack's and not the spool's. */
+function refusalOf(error: unknown): string | null {
+  const code = codeOf(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
+  const isClients = error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
+  return isClients ? messageOf(error) : null;
+}
+
+/** A body that knows when it has ended: from then on the client only waits. */
+class BodyEnd implements AsyncIterator<Buffer> {
+  readonly #chunks: AsyncIterator<Buffer>;
+  ended = false;
+
+  constructor(chunks: AsyncIterator<Buffer>) {
+    this.#chunks = chunks;
+  }
+
+  async next(): Promise<IteratorResult<Buffer>> {
+    const result = await this.#chunks.next();
+    if (result.done) this.ended = true;
+    return result;
+  }
 }
 
 async function readRequest(
@@ -105,26 +144,25 @@ async function unpack(
   rest: Buffer,
   signal: AbortSignal,
 ): Promise<Unpacked> {
-  const received = await receivePack(chunks, rest, {
+  const bases = new OutsideBases(view, settings.packLimits.deltaObjectBytesMax, signal);
+  const received = await bases.guard(() => receivePack(chunks, rest, {
     format: view.format,
     limits: settings.packLimits,
     severities: settings.severities,
     memoryBytesMax: settings.memoryBytesMax,
     ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
-    readBase: async (oid) => {
-      const base = await view.pool.read(oid, signal);
-      return base === null ? null : { oid, kind: base.kind, data: base.data };
-    },
+    thinBytesMax: settings.tailBytesMax,
+    readBase: (oid) => bases.read(oid),
     signal,
-  });
+  }));
   try {
     const reader = incomingReader(received, view);
     const links = await checkConnectivity(view, received.pack, received.trees);
     // A base outside what this repository reaches is answered like one that exists nowhere.
-    if (links.missingBases.size > 0) throw new PackError(`pack has ${received.bases.length} unresolved deltas`);
+    if (links.missingBases.size > 0) throw unresolvedDeltas();
     const warnings = await checkDotFiles(received, reader, view, settings.severities);
     const hasDuplicates = await compareDuplicates(received, reader, view);
-    await refuseIncomplete(view, request, verdicts, reader, links.missing);
+    await refuseIncomplete(request, verdicts, received, reader, links.missing);
     const tags = new PackTags(received.pack.graph, view.format);
     return { received, reader, tags, based: links.based, hasDuplicates, warnings: [...received.pack.warnings, ...warnings] };
   } catch (error) {
@@ -134,19 +172,19 @@ async function unpack(
 }
 
 async function refuseIncomplete(
-  view: RepositoryView,
   request: ReceiveRequest,
   verdicts: readonly Verdict[],
+  received: ReceivedPack,
   reader: IncomingReader,
   missing: ReadonlySet<string>,
 ): Promise<void> {
   if (missing.size === 0) return;
-  const shallow = new Set(request.shallow);
-  const complete = new Map<string, boolean>();
+  const incomplete = new IncompleteObjects(received.pack, reader, missing);
+  const belowShallow = new IncompleteObjects(received.pack, reader, missing, new Set(request.shallow));
   for (const verdict of verdicts) {
-    if (verdict.error !== null || isZero(verdict.command.new)) continue;
-    if (!(await reachesMissing(verdict.command.new, reader, missing, view.format, complete))) continue;
-    verdict.error = shallow.size > 0 ? 'shallow update not allowed' : 'missing necessary objects';
+    const tip = verdict.command.new;
+    if (verdict.error !== null || isZero(tip) || !(await incomplete.has(tip))) continue;
+    verdict.error = (await belowShallow.has(tip)) ? 'missing necessary objects' : 'shallow update not allowed';
   }
 }
 
@@ -173,7 +211,9 @@ function isIncoming(hex: string, reader: IncomingReader | null): boolean {
   return reader !== null && reader.row(Buffer.from(hex, 'hex')) >= 0;
 }
 
-/** Places the pack and publishes it with the commands that still stand; sets the verdicts of those that do not. */
+type PackTier = 'tail' | 'store' | 'none';
+
+/** Places the pack and publishes it with the commands that still stand; sets the verdicts of those that do not. Where the pack went. */
 async function publish(
   settings: PushSettings,
   push: PushRequest,
@@ -181,11 +221,11 @@ async function publish(
   view: RepositoryView,
   verdicts: readonly Verdict[],
   unpacked: Unpacked | null,
-): Promise<void> {
+): Promise<PackTier> {
   await judgeTips(view, verdicts, unpacked?.reader ?? null, unpacked?.received ?? null);
   if (request.atomic) judgeAtomic(verdicts);
   const standing = verdicts.filter((verdict) => verdict.error === null);
-  if (standing.length === 0) return;
+  if (standing.length === 0) return 'none';
   const placed = unpacked === null || unpacked.received.pack.objectCount === 0 ? null : await place(settings, view, standing, unpacked, push.signal);
   let published = false;
   try {
@@ -211,6 +251,7 @@ async function publish(
       else if (failed && request.atomic) standing[i]!.error = 'atomic transaction failed';
     });
     if (published && placed !== null) remember(view, placed, !failed);
+    return published && placed !== null ? placed.pack.place.kind : 'none';
   } finally {
     if (!published) await placed?.undo();
   }
@@ -221,7 +262,7 @@ function place(settings: PushSettings, view: RepositoryView, standing: readonly 
   const width = oidLength(view.format);
   const { sources } = received.pack;
   const tips = new Set(standing.map(({ command }) => command.new));
-  let allReached = sources.length > 0 && (received.bases.length === 0 || based);
+  let allReached = sources.length > 0 && (received.pack.bases.length === 0 || based);
   for (let at = 0; at < sources.length; at += width) {
     const hex = sources.toString('hex', at, at + width);
     if (!tips.has(hex) || !tags.isNode(hex)) allReached = false;

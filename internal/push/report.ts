@@ -6,10 +6,15 @@ import type { AnswerSink } from './settings.ts';
 /** After this much silence a client with a sideband is told that the work goes on. */
 const KEEPALIVE_SECONDS = 5;
 
-/** Runs `work` and keeps a waiting client's connection alive meanwhile. */
-export async function withKeepalive<T>(request: ReceiveRequest, sink: AnswerSink, work: () => Promise<T>): Promise<T> {
+/** Runs `work` and keeps a waiting client's connection alive meanwhile; while `waits` says no, the client is busy sending. */
+export async function withKeepalive<T>(
+  request: ReceiveRequest,
+  sink: AnswerSink,
+  work: () => Promise<T>,
+  waits: () => boolean = () => true,
+): Promise<T> {
   if (!request.sideband || request.reportStatus === 0) return work();
-  const timer = setInterval(() => void sink.write(KEEPALIVE).catch(() => {}), KEEPALIVE_SECONDS * 1000);
+  const timer = setInterval(() => void (waits() && sink.write(KEEPALIVE).catch(() => {})), KEEPALIVE_SECONDS * 1000);
   try {
     return await work();
   } finally {

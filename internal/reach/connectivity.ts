@@ -18,12 +18,17 @@ export interface IncomingLinks {
 export interface Connectivity {
   /** Every link out of the pack is proven. */
   readonly complete: boolean;
-  /** Links out of the pack that are not, in hex. */
+  /** Links out of the pack that are not: keys of `linkKey`. */
   readonly missing: ReadonlySet<string>;
   /** Delta bases outside the pack that are not proven, in hex. */
   readonly missingBases: ReadonlySet<string>;
   /** Trees, blobs and bases outside the pack are all reached from parents of its commits. */
   readonly based: boolean;
+}
+
+/** A link as a key: the same oid may be missing as a tree and be there as a commit. */
+export function linkKey(kind: number, hex: string): string {
+  return `${kind}:${hex}`;
 }
 
 interface PackCommit {
@@ -48,7 +53,7 @@ export async function checkConnectivity(view: RepositoryView, links: IncomingLin
     if (kind === KIND_COMMIT || kind === KIND_TAG) {
       const node = view.pool.graph.find(oids, i * width);
       const isKind = node >= 0 && (kind === KIND_COMMIT ? view.pool.graph.isCommit(node) : view.pool.graph.isTag(node));
-      if (!isKind || !reached.has(node)) missing.add(oids.toString('hex', i * width, (i + 1) * width));
+      if (!isKind || !reached.has(node)) missing.add(linkKey(kind, oids.toString('hex', i * width, (i + 1) * width)));
     } else {
       open.add(oids, i * width);
     }
@@ -95,7 +100,7 @@ async function checkKinds(view: RepositoryView, links: IncomingLinks, missing: S
     const kind = kinds[i]!;
     if (kind !== KIND_TREE && kind !== KIND_BLOB) continue;
     const hex = oids.toString('hex', i * width, (i + 1) * width);
-    if (unproven.has(hex) || locations[i]?.kind !== kind) missing.add(hex);
+    if (unproven.has(hex) || locations[i]?.kind !== kind) missing.add(linkKey(kind, hex));
   }
 }
 
@@ -144,6 +149,14 @@ async function boundaryObjects(view: RepositoryView, commits: readonly PackCommi
   return oids;
 }
 
+const NO_ENTRIES = Buffer.alloc(0);
+
+/** A tree that a commit of the pack may name without anyone having it: one that is not there vouches for nothing. */
+async function treeOrNothing(view: RepositoryView, oid: Buffer): Promise<Buffer> {
+  const object = await view.pool.read(oid);
+  return object?.kind === KIND_TREE ? object.data : NO_ENTRIES;
+}
+
 /**
  * What stands in the parents' trees at the places where the new trees are new. With `chain` a commit of the pack is compared with parents
  * in the pack too: its unchanged directories then come to light, as long as every link of those parents proves true.
@@ -164,7 +177,7 @@ async function comparedObjects(
   const source: TreeSource = {
     tree(oid) {
       const tree = trees.get(oid.toString('hex'));
-      if (tree === undefined) return view.pool.tree(oid);
+      if (tree === undefined) return chain ? treeOrNothing(view, oid) : view.pool.tree(oid);
       own.add(tree);
       return tree;
     },

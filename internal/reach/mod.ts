@@ -5,7 +5,7 @@
  * Promises: presence in the pool proves nothing; every answer here comes from a repository's own refs. Views never change under a request.
  */
 export { type CommitRange, commitRange, type RangeOptions } from './ancestry.ts';
-export { checkConnectivity, type Connectivity, type IncomingLinks } from './connectivity.ts';
+export { checkConnectivity, type Connectivity, type IncomingLinks, linkKey } from './connectivity.ts';
 export { CommitGraph } from './graph.ts';
 export { flood, NodeSet } from './marks.ts';
 export { PoolView } from './pool-view.ts';
