@@ -43,6 +43,10 @@ export class Catalog {
       types: catalogTypes(),
     });
     this.#pool.on('error', (error) => options.log?.warn({ error: error.message }, 'an idle catalog connection was lost'));
+    // A connection that breaks in the middle of a COPY says so twice: to the statement, and by an event that nobody else listens to.
+    this.#pool.on('connect', (client) => {
+      client.on('error', (error) => options.log?.warn({ error: error.message }, 'a catalog connection was lost'));
+    });
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
   }
 
