@@ -60,6 +60,8 @@ export async function checkContent(
       limits: parts.limits,
       severities: LENIENT,
       memoryBytesMax: parts.memoryBytesMax,
+      // Nothing is written: bases are only looked at.
+      thinBytesMax: Number.MAX_SAFE_INTEGER,
       async readBase(oid) {
         // A store pack stands alone; a tail pack may lean on what the pool has.
         const base = pack.tier === 'tail' ? await content.read(oid) : null;
