@@ -59,8 +59,13 @@ await bench(options);
 async function bench({ quick, ...asked }: Options): Promise<void> {
   const work = mkdtempSync(join(resolve(asked.work), 'packhouse-bench-'));
   const stops: (() => Promise<void> | void)[] = [() => rmSync(work, { recursive: true, force: true })];
-  const stopAll = async (): Promise<void> => {
-    for (let stop = stops.pop(); stop !== undefined; stop = stops.pop()) await stop();
+  let stopping: Promise<void> | undefined;
+  // Once, in reverse order: a signal comes in the middle of work, which then fails and wants to stop everything as well.
+  const stopAll = (): Promise<void> => {
+    stopping ??= (async () => {
+      for (let stop = stops.pop(); stop !== undefined; stop = stops.pop()) await stop();
+    })();
+    return stopping;
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stopAll().finally(() => process.exit(1)));
   try {
@@ -113,8 +118,9 @@ async function run(servers: Servers, source: Source, effort: Effort, asked: Omit
       '',
       `Packhouse is ready ${startMilliseconds.toFixed(0)} ms after its start on existing data.`,
       'Costs are those of one operation. CPU: Packhouse with PostgreSQL; git without the bridge. stmts, trans: statements that Packhouse',
-      'sends to PostgreSQL (what a function runs inside is not counted), other than begin and commit, and transactions. store: requests to',
-      'the pack store. RSS: the peak of the Node process while the item ran.',
+      'sends to PostgreSQL (what a function runs inside is not counted), other than begin and commit, and transactions. store: operations on',
+      'the pack store, as /metrics counts them (retries and the parts of a large upload are not apart). RSS: the peak of the Node process',
+      'with its threads while the item ran.',
       ...differences.map((difference) => `Not the same work: ${difference}`),
       '',
     ].join('\n'),

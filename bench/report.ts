@@ -152,6 +152,5 @@ function cellsOf({ item, unit, packhouse, git, ratio, goal, met, costs }: Row): 
 
 /** Three digits, or whole numbers from 100. */
 function short(value: number): string {
-  if (Number.isInteger(value) || value >= 100) return value.toFixed(0);
-  return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+  return Number.isInteger(value) || value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }

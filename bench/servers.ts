@@ -25,7 +25,7 @@ export interface Server {
 }
 
 export interface PackhouseServer extends Server {
-  /** Requests to the pack store so far, by operation, from /metrics. */
+  /** Operations on the pack store so far, from /metrics. */
   storeRequests(): Promise<number>;
   /**
    * Runs `work` while PostgreSQL logs every statement; `count` says what PostgreSQL was asked while a part of it ran. Slows the server
