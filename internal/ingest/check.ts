@@ -1,4 +1,4 @@
-import { kindName, ObjectChecker as FsckChecker, type ObjectFormat, type ObjectProblem, type Severities } from '../object/mod.ts';
+import { ObjectChecker as FsckChecker, kindName, type ObjectFormat, type ObjectProblem, type Severities } from '../object/mod.ts';
 import { PackError } from './errors.ts';
 
 export type { Severities as CheckSeverities } from '../object/mod.ts';

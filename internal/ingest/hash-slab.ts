@@ -10,7 +10,15 @@ const KIND_PREFIXES = ['', 'commit ', 'tree ', 'blob ', 'tag '].map((text) => Bu
  * Names the object of `size` bytes at `buffer[at]` by writing its header right before it (HEADER_ROOM bytes of `buffer` before
  * `at` are the caller's to lose) and one call of the hash; the raw oid goes to `into[intoAt]`.
  */
-export function writeOid(format: ObjectFormat, kind: number, buffer: Buffer, at: number, size: number, into: Buffer, intoAt: number): void {
+export function writeOid(
+  format: ObjectFormat,
+  kind: number,
+  buffer: Buffer,
+  at: number,
+  size: number,
+  into: Buffer,
+  intoAt: number,
+): void {
   const prefix = KIND_PREFIXES[kind]!;
   let position = at - 1;
   buffer[position] = 0;

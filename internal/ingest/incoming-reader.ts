@@ -1,6 +1,14 @@
 import { open } from 'node:fs/promises';
 import { oidLength } from '../object/mod.ts';
-import { applyDelta, ENTRY_HEADER_BYTES_MAX, ENTRY_OFS_DELTA, emptyEntryHeader, Inflater, readDeltaSizes, readEntryHeader } from '../packformat/mod.ts';
+import {
+  applyDelta,
+  ENTRY_HEADER_BYTES_MAX,
+  ENTRY_OFS_DELTA,
+  emptyEntryHeader,
+  Inflater,
+  readDeltaSizes,
+  readEntryHeader,
+} from '../packformat/mod.ts';
 import { PackError } from './errors.ts';
 import type { ExternalBase } from './resolve.ts';
 import type { VerifiedPack } from './verified-pack.ts';
@@ -47,7 +55,9 @@ export class IncomingReader {
     const take = (bytes: number): void => {
       left -= bytes;
       if (left >= 0) return;
-      throw new PackError(`object ${oid.toString('hex')} is a delta that takes more than ${madeBytesMax} bytes to make`, { tooMuchWork: true });
+      throw new PackError(`object ${oid.toString('hex')} is a delta that takes more than ${madeBytesMax} bytes to make`, {
+        tooMuchWork: true,
+      });
     };
     const inflater = new Inflater();
     try {
@@ -66,7 +76,11 @@ export class IncomingReader {
   }
 
   /** Takes one step down a chain of deltas, whose last offset so far is given: the object at its end, or null and a longer chain. */
-  async #base(chain: number[], inflater: Inflater, take: (bytes: number) => void): Promise<{ kind: number; data: Buffer } | null> {
+  async #base(
+    chain: number[],
+    inflater: Inflater,
+    take: (bytes: number) => void,
+  ): Promise<{ kind: number; data: Buffer } | null> {
     const offset = chain[chain.length - 1]!;
     const width = oidLength(this.#pack.format);
     const bytes = await this.#entry(offset, ENTRY_HEADER_BYTES_MAX);

@@ -87,7 +87,11 @@ export class LinkCollector {
       else this.#visitTag(oid, data);
     } catch (error) {
       if (codeOf(error) !== 'bad-object') throw error;
-      throw new PackError(`${kindName(kind)} ${oid.toString('hex')}: ${messageOf(error)}`, { oid: oid.toString('hex') }, { cause: error });
+      throw new PackError(
+        `${kindName(kind)} ${oid.toString('hex')}: ${messageOf(error)}`,
+        { oid: oid.toString('hex') },
+        { cause: error },
+      );
     }
   }
 

@@ -66,7 +66,11 @@ interface Worked {
 }
 
 /** Gives each base that is asked for, one at a time, until the pack is verified. What was kept of them belongs to the caller. */
-async function verify(work: Worked, packBytes: number, options: ReceiveOptions): Promise<{ pack: VerifiedPack; bases: BaseEntries }> {
+async function verify(
+  work: Worked,
+  packBytes: number,
+  options: ReceiveOptions,
+): Promise<{ pack: VerifiedPack; bases: BaseEntries }> {
   const keepBases = packBytes > (options.thinBytesMax ?? 0);
   for (;;) {
     const bases = new BaseEntries(options.spoolFolder ?? tmpdir());
@@ -112,7 +116,7 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
       dispose: () => bases.dispose(),
     };
   } catch (error) {
-    if (!(error instanceof PackError) || error.data['tooMuchWork'] !== true) throw error;
+    if (!(error instanceof PackError) || error.data.tooMuchWork !== true) throw error;
   } finally {
     work.close();
   }
@@ -125,7 +129,11 @@ function workOptions(options: ReceiveOptions): WorkOptions {
   return { format: options.format, limits: options.limits, severities: options.severities };
 }
 
-async function receiveInSpool(body: AsyncIterator<Buffer>, held: readonly Buffer[], options: ReceiveOptions): Promise<ReceivedPack> {
+async function receiveInSpool(
+  body: AsyncIterator<Buffer>,
+  held: readonly Buffer[],
+  options: ReceiveOptions,
+): Promise<ReceivedPack> {
   const folder = await mkdtemp(join(options.spoolFolder ?? tmpdir(), 'packhouse-push-'));
   const path = join(folder, 'pack');
   const worker = new IngestWorker();
@@ -140,7 +148,9 @@ async function receiveInSpool(body: AsyncIterator<Buffer>, held: readonly Buffer
     const isSmall = written <= (options.thinBytesMax ?? 0);
     return {
       pack,
-      place: isSmall ? { kind: 'memory', bytes: (await readFile(kept)).subarray(0, pack.lengthBytes) } : { kind: 'spool', path: kept },
+      place: isSmall
+        ? { kind: 'memory', bytes: (await readFile(kept)).subarray(0, pack.lengthBytes) }
+        : { kind: 'spool', path: kept },
       trees: null,
       bases: bases.entries,
       basesPlace: await bases.place(),
@@ -172,7 +182,10 @@ async function spool(
   const failure = new Promise<never>((_, reject) => file.once('error', reject));
   failure.catch(() => {});
   const write = (chunk: Buffer): Promise<void> =>
-    Promise.race([new Promise<void>((resolve, reject) => file.write(chunk, (error) => (error ? reject(error) : resolve()))), failure]);
+    Promise.race([
+      new Promise<void>((resolve, reject) => file.write(chunk, (error) => (error ? reject(error) : resolve()))),
+      failure,
+    ]);
   try {
     const pending: Promise<void>[] = [];
     const put = async (chunk: Buffer): Promise<void> => {
@@ -224,7 +237,9 @@ class IngestWorker implements Worked {
     this.#worker = worker;
     worker.on('message', (message: FromWorker) => {
       if (message.kind === 'failed') {
-        this.fail(message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message));
+        this.fail(
+          message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message),
+        );
       } else {
         if (message.kind === 'scanned') this.scanned = true;
         this.#answers.push(message);

@@ -132,7 +132,8 @@ export class DeltaResolver {
   /** Base oids that no resolved object has, raw, one after the other: of objects outside the pack, or of deltas on such. */
   missingBases(): Buffer {
     const missing: Buffer[] = [];
-    for (let slot = 0; slot < this.#waiting.size; slot++) if (this.#waitingHead[slot]! >= 0) missing.push(this.#waiting.oid(slot));
+    for (let slot = 0; slot < this.#waiting.size; slot++)
+      if (this.#waitingHead[slot]! >= 0) missing.push(this.#waiting.oid(slot));
     return Buffer.concat(missing);
   }
 
@@ -235,7 +236,8 @@ export class DeltaResolver {
     const bytes = this.#applyDeltaOf(child, baseBytes);
     const size = bytes.length - HEADER_ROOM;
     const limit = objectLimit(this.#limits, kind);
-    if (size > limit) throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
+    if (size > limit)
+      throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
     entries.kinds[child] = kind;
     entries.sizes[child] = size;
     writeOid(this.#format, kind, bytes, HEADER_ROOM, size, entries.oids, child * entries.oidBytes);
@@ -269,7 +271,9 @@ export class DeltaResolver {
       const delta = this.#inflateStream(index, this.#room('delta', this.#entries.streamSizes[index]! + 1), 0);
       const sizes = readDeltaSizes(delta);
       if (sizes.resultSize > this.#limits.deltaObjectBytesMax) {
-        throw new PackError(`delta at offset ${offset} makes ${sizes.resultSize} bytes, the limit is ${this.#limits.deltaObjectBytesMax}`);
+        throw new PackError(
+          `delta at offset ${offset} makes ${sizes.resultSize} bytes, the limit is ${this.#limits.deltaObjectBytesMax}`,
+        );
       }
       this.#meter.take(delta.length + sizes.resultSize);
       const output = this.#room('scratch', HEADER_ROOM + sizes.resultSize);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { ENTRY_OFS_DELTA, encodeEntryHeader, encodePackHeader, emptyEntryHeader, readEntryHeader } from '../packformat/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
+import { ENTRY_OFS_DELTA, emptyEntryHeader, encodeEntryHeader, encodePackHeader, readEntryHeader } from '../packformat/mod.ts';
 import type { EntryTable } from './entry-table.ts';
 import type { PackSource } from './pack-source.ts';
 

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { codeOf, messageOf } from '../base/mod.ts';
 import { KIND_BLOB, type ObjectFormat, oidLength } from '../object/mod.ts';
-import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, Inflater, readEntryHeader } from '../packformat/mod.ts';
+import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, type Inflater, readEntryHeader } from '../packformat/mod.ts';
 import { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
@@ -41,7 +41,14 @@ export class PackScanner {
   /** The pack's trailing checksum, once it has been read and found right. */
   checksum: Buffer | null = null;
 
-  constructor(source: PackSource, format: ObjectFormat, limits: PackLimits, inflater: Inflater, meter: WorkMeter, visit: ObjectVisitor) {
+  constructor(
+    source: PackSource,
+    format: ObjectFormat,
+    limits: PackLimits,
+    inflater: Inflater,
+    meter: WorkMeter,
+    visit: ObjectVisitor,
+  ) {
     this.#source = source;
     this.#format = format;
     this.#limits = limits;
@@ -125,9 +132,12 @@ export class PackScanner {
   #checkHeader(start: number): void {
     const { type, size, distance } = this.#header;
     const limit = objectLimit(this.#limits, type <= 4 ? type : 0);
-    if (size > limit) throw new PackError(`entry at offset ${start} claims ${size} bytes, the limit is ${limit}`, { offset: start, size, limit });
+    if (size > limit)
+      throw new PackError(`entry at offset ${start} claims ${size} bytes, the limit is ${limit}`, { offset: start, size, limit });
     if (type === 6 && (distance <= 0 || this.entries.indexAt(start - distance) < 0)) {
-      throw new PackError(`delta at offset ${start} names a base at ${start - distance}, where no entry starts`, { offset: start });
+      throw new PackError(`delta at offset ${start} names a base at ${start - distance}, where no entry starts`, {
+        offset: start,
+      });
     }
   }
 
@@ -168,7 +178,8 @@ export class PackScanner {
       const room = Math.min(STEP_BYTES, size - produced + 1);
       const step = this.#inflater.step(buffer, at, end, output, from, from + room);
       produced += step.produced;
-      if (produced > size) throw new PackError(`entry at offset ${start} inflates to more than the ${size} bytes it claims`, { offset: start });
+      if (produced > size)
+        throw new PackError(`entry at offset ${start} inflates to more than the ${size} bytes it claims`, { offset: start });
       name?.update(output.subarray(from, from + step.produced));
       crc = crc32(buffer.subarray(at, at + step.consumed), crc);
       position += step.consumed;
@@ -204,7 +215,9 @@ export class PackScanner {
     const claimed = Buffer.from(trailer.buffer.subarray(trailer.at, trailer.at + width));
     const actual = this.#hash.digest();
     if (!actual.equals(claimed)) {
-      throw new PackError(`pack checksum is ${claimed.toString('hex')}, its bytes have ${actual.toString('hex')}`, { offset: end });
+      throw new PackError(`pack checksum is ${claimed.toString('hex')}, its bytes have ${actual.toString('hex')}`, {
+        offset: end,
+      });
     }
     this.checksum = claimed;
     return true;

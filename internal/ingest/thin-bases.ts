@@ -34,7 +34,13 @@ export class BaseEntries {
 
   async add(base: ExternalBase): Promise<void> {
     const bytes = Buffer.concat([encodeEntryHeader(base.kind, base.data.length), await deflated(base.data)]);
-    this.entries.push({ oid: base.oid, kind: base.kind, sizeBytes: base.data.length, lengthBytes: bytes.length, crc: crc32(bytes) });
+    this.entries.push({
+      oid: base.oid,
+      kind: base.kind,
+      sizeBytes: base.data.length,
+      lengthBytes: bytes.length,
+      crc: crc32(bytes),
+    });
     this.#held.push(bytes);
     this.#heldBytes += bytes.length;
     if (this.#heldBytes > HELD_BYTES_MAX) await this.#spill();

@@ -55,7 +55,11 @@ export class PackWork {
 
   #begin(): PackIngest {
     const { severities, ...options } = this.#options;
-    return new PackIngest(this.#source, { ...options, checker: new ObjectChecker(options.format, severities), keepTrees: this.#keepTrees });
+    return new PackIngest(this.#source, {
+      ...options,
+      checker: new ObjectChecker(options.format, severities),
+      keepTrees: this.#keepTrees,
+    });
   }
 
   /** Takes in what the spool file has got; true when the whole pack has been scanned. */
@@ -74,7 +78,8 @@ export class PackWork {
   nextBase(): Buffer | null {
     const width = oidLength(this.#options.format);
     while (this.#waitedAt < this.#waited.length) {
-      const oid = this.#waited.subarray(this.#waitedAt, (this.#waitedAt += width));
+      const oid = this.#waited.subarray(this.#waitedAt, this.#waitedAt + width);
+      this.#waitedAt += width;
       if (this.#ingest.awaits(oid) && !this.#own.has(oid.toString('hex'))) return oid;
     }
     return null;

@@ -57,9 +57,13 @@ export function applyDeltaInto(base: Uint8Array, delta: Buffer, sizes: DeltaSize
       if (op & 0x20) length |= delta[from++]! << 8;
       if (op & 0x40) length |= delta[from++]! << 16;
       if (length === 0) length = 0x10000;
-      if (from > delta.length || Number.isNaN(offset)) throw new PackhouseError('delta', 'delta ends inside a copy instruction', { from });
+      if (from > delta.length || Number.isNaN(offset))
+        throw new PackhouseError('delta', 'delta ends inside a copy instruction', { from });
       if (offset + length > base.length || to + length > end) {
-        throw new PackhouseError('delta', `copy of ${length} bytes from ${offset} leaves the base or the result`, { offset, length });
+        throw new PackhouseError('delta', `copy of ${length} bytes from ${offset} leaves the base or the result`, {
+          offset,
+          length,
+        });
       }
       if (length < 24) {
         for (let i = 0; i < length; i++) output[to + i] = base[offset + i]!;

@@ -41,7 +41,8 @@ export function readEntryHeader(buffer: Uint8Array, at: number, end: number, oid
     byte = buffer[position++]!;
     size += (byte & 0x7f) * scale;
     scale *= 128;
-    if (size > Number.MAX_SAFE_INTEGER || position - at > 10) throw new PackhouseError('pack-entry', 'entry size is out of range');
+    if (size > Number.MAX_SAFE_INTEGER || position - at > 10)
+      throw new PackhouseError('pack-entry', 'entry size is out of range');
   }
   into.type = type;
   into.size = size;

@@ -56,7 +56,8 @@ export function decodeIdx(bytes: Buffer, format: ObjectFormat): PackIndexTable {
   const bad = (why: string): never => {
     throw new PackhouseError('idx', `pack index: ${why}`, { bytes: bytes.length });
   };
-  if (bytes.length < 1032 + 2 * width || bytes.readUInt32BE(0) !== 0xff744f63 || bytes.readUInt32BE(4) !== 2) bad('not version 2');
+  if (bytes.length < 1032 + 2 * width || bytes.readUInt32BE(0) !== 0xff744f63 || bytes.readUInt32BE(4) !== 2)
+    bad('not version 2');
   const count = bytes.readUInt32BE(1028);
   const narrowAt = 1032 + count * (width + 4);
   const wideAt = narrowAt + count * 4;

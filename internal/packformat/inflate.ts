@@ -5,7 +5,15 @@ import { assert, PackhouseError } from '../base/mod.ts';
 interface ZlibHandle {
   reset(): void;
   close(): void;
-  writeSync(flush: number, input: Uint8Array, inAt: number, inLength: number, output: Uint8Array, outAt: number, outLength: number): void;
+  writeSync(
+    flush: number,
+    input: Uint8Array,
+    inAt: number,
+    inLength: number,
+    output: Uint8Array,
+    outAt: number,
+    outLength: number,
+  ): void;
   onerror: (message: string, errno: number, code: string) => void;
 }
 
@@ -75,7 +83,8 @@ export class Inflater {
       const { consumed, produced } = this.step(input, from, inEnd, output, to, outEnd);
       from += consumed;
       to += produced;
-      if (to === outEnd) throw new PackhouseError('zlib-size', `stream inflates to more than the ${size} bytes it claims`, { size });
+      if (to === outEnd)
+        throw new PackhouseError('zlib-size', `stream inflates to more than the ${size} bytes it claims`, { size });
       if (from < inEnd || (consumed === 0 && produced === 0)) break;
       if (from === inEnd) {
         if (to - outAt === size && this.#ended(output, to, outEnd)) break;

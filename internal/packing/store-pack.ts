@@ -51,24 +51,37 @@ export interface StoredPack {
  * appended, which changes the header's count and so the checksum. What is written is hashed on the way: bytes that are not the ones
  * that were verified do not become a pack.
  */
-export async function writeStorePack(store: PackStore, key: string, input: StorePackInput, signal?: AbortSignal): Promise<StoredPack> {
+export async function writeStorePack(
+  store: PackStore,
+  key: string,
+  input: StorePackInput,
+  signal?: AbortSignal,
+): Promise<StoredPack> {
   const table = input.extras.length === 0 ? input.table : withExtras(input);
   const hash = createHash(input.format);
   let checksum = input.checksum;
   const options = signal === undefined ? {} : { signal };
   const lengthBytes = await store.put(
     key,
-    packBytes(input, table.objectCount, (bytes) => hash.update(bytes), () => {
-      checksum = hash.digest();
-      return checksum;
-    }),
+    packBytes(
+      input,
+      table.objectCount,
+      (bytes) => hash.update(bytes),
+      () => {
+        checksum = hash.digest();
+        return checksum;
+      },
+    ),
     options,
   );
   if (input.extras.length === 0 && !checksum.equals(input.checksum)) {
     await store.delete(key);
     throw new PackhouseError('spool-corrupt', 'the pack changed between its verification and its upload');
   }
-  const idx = encodeIdx({ count: table.objectCount, oids: table.oids, offsets: table.offsets, crcs: table.crcs, checksum }, input.format);
+  const idx = encodeIdx(
+    { count: table.objectCount, oids: table.oids, offsets: table.offsets, crcs: table.crcs, checksum },
+    input.format,
+  );
   await store.put(sidecarKey(key, 'idx'), idx, options);
   return { table, lengthBytes, checksum };
 }

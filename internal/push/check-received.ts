@@ -1,6 +1,6 @@
 import { IncomingReader, PackError, type ReceivedPack } from '../ingest/mod.ts';
 import { finishChecks, GITMODULES_BYTES_MAX, ObjectChecker, oidLength, type Severities } from '../object/mod.ts';
-import { type RepositoryView, proveReached } from '../reach/mod.ts';
+import { proveReached, type RepositoryView } from '../reach/mod.ts';
 
 /** Reads objects of the received pack, and the outside bases of its deltas from the pool. */
 export function incomingReader(received: ReceivedPack, view: RepositoryView): IncomingReader {
@@ -14,7 +14,12 @@ export function incomingReader(received: ReceivedPack, view: RepositoryView): In
  * Looks into the blobs that trees of the pack name .gitmodules or .gitattributes, whether they came with the pack or are in the
  * repository from before, when nobody had a reason to look. The warnings; @throws PackError for an error.
  */
-export async function checkDotFiles(received: ReceivedPack, reader: IncomingReader, view: RepositoryView, severities: Severities): Promise<string[]> {
+export async function checkDotFiles(
+  received: ReceivedPack,
+  reader: IncomingReader,
+  view: RepositoryView,
+  severities: Severities,
+): Promise<string[]> {
   const { gitmodules, gitattributes } = received.pack.dotFiles;
   if (gitmodules.length === 0 && gitattributes.length === 0) return [];
   const checker = new ObjectChecker(received.pack.format, severities);
@@ -76,7 +81,7 @@ async function readCheaply(reader: IncomingReader, oid: Buffer): Promise<{ data:
   try {
     return await reader.read(oid, MADE_BYTES_MAX);
   } catch (error) {
-    if (error instanceof PackError && error.data['tooMuchWork'] === true) return null;
+    if (error instanceof PackError && error.data.tooMuchWork === true) return null;
     throw error;
   }
 }

@@ -19,7 +19,9 @@ export function isZero(oid: string): boolean {
 }
 
 export function isHidden(name: string, hiddenRefs: readonly string[]): boolean {
-  return hiddenRefs.some((prefix) => name === prefix || (name.startsWith(prefix) && (prefix.endsWith('/') || name[prefix.length] === '/')));
+  return hiddenRefs.some(
+    (prefix) => name === prefix || (name.startsWith(prefix) && (prefix.endsWith('/') || name[prefix.length] === '/')),
+  );
 }
 
 /** What can be said of commands before anything else is known: names, duplicates (the first wins), hidden refs, HEAD's branch. */

@@ -38,7 +38,9 @@ export async function placePack(
   if (place.kind === 'memory' && (staysThin || pack.lengthBytes <= settings.tailBytesMax)) {
     return {
       pack: {
-        id, ...facts, graph,
+        id,
+        ...facts,
+        graph,
         place: { kind: 'tail', bytes: place.bytes },
         lengthBytes: pack.lengthBytes,
         objectCount: pack.objectCount,
@@ -73,7 +75,9 @@ export async function placePack(
     );
     return {
       pack: {
-        id, ...facts, graph,
+        id,
+        ...facts,
+        graph,
         place: { kind: 'store', lease, crateKey: key },
         lengthBytes: stored.lengthBytes,
         objectCount: stored.table.objectCount,

@@ -7,8 +7,8 @@ import { checkConnectivity, proveReached, type RepositoryView } from '../reach/m
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
 import { IncompleteObjects } from './missing.ts';
-import { peelTips, PackTags } from './peel.ts';
 import { OutsideBases } from './outside-bases.ts';
+import { PackTags, peelTips } from './peel.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
 import { tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
@@ -29,21 +29,27 @@ interface Unpacked {
  * A request that is none is answered by an error packet, as fetches are.
  * @throws `repository-not-found`; what the body throws
  */
-export async function receivePush(settings: PushSettings, push: PushRequest, body: AsyncIterable<Buffer>, sink: AnswerSink): Promise<void> {
+export async function receivePush(
+  settings: PushSettings,
+  push: PushRequest,
+  body: AsyncIterable<Buffer>,
+  sink: AnswerSink,
+): Promise<void> {
   let view = await settings.repositories.open(push.owner, push.name);
-  if (view === null && !settings.createRepository) throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
+  if (view === null && !settings.createRepository)
+    throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
   const chunks = body[Symbol.asyncIterator]();
   let read: { request: ReceiveRequest; rest: Buffer };
   try {
     read = await readRequest(chunks, view, settings);
+    if (read.request.commands.length > 0) view ??= await createRepository(settings, push, read.request);
   } catch (error) {
     if (!isMalformed(error)) throw error;
     await sink.write(encodeError(messageOf(error)));
     return sink.end();
   }
   const { request, rest } = read;
-  if (request.commands.length === 0) return sink.end();
-  view ??= await createRepository(settings, push, request);
+  if (view === null || request.commands.length === 0) return sink.end();
 
   const verdicts = judgeCommands(request.commands, view, settings);
   let unpacked: Unpacked | null = null;
@@ -51,7 +57,12 @@ export async function receivePush(settings: PushSettings, push: PushRequest, bod
     if (request.expectsPack) {
       const current = view;
       const pause = new BodyEnd(chunks);
-      unpacked = await withKeepalive(request, sink, () => unpack(settings, current, request, verdicts, pause, rest, push.signal), () => pause.ended);
+      unpacked = await withKeepalive(
+        request,
+        sink,
+        () => unpack(settings, current, request, verdicts, pause, rest, push.signal),
+        () => pause.ended,
+      );
     }
   } catch (error) {
     const refusal = refusalOf(error);
@@ -127,7 +138,8 @@ async function createRepository(settings: PushSettings, push: PushRequest, reque
     if (codeOf(error) !== 'repository-exists') throw error;
   }
   const view = await settings.repositories.open(push.owner, push.name);
-  if (view === null) throw new PackhouseError('repository-not-found', `repository ${push.owner}/${push.name} was deleted meanwhile`);
+  if (view === null)
+    throw new PackhouseError('repository-not-found', `repository ${push.owner}/${push.name} was deleted meanwhile`);
   if (view.format !== request.format) {
     throw new PackhouseError('object-format', `the repository was created with ${view.format} meanwhile`);
   }
@@ -145,16 +157,18 @@ async function unpack(
   signal: AbortSignal,
 ): Promise<Unpacked> {
   const bases = new OutsideBases(view, settings.packLimits.deltaObjectBytesMax, signal);
-  const received = await bases.guard(() => receivePack(chunks, rest, {
-    format: view.format,
-    limits: settings.packLimits,
-    severities: settings.severities,
-    memoryBytesMax: settings.memoryBytesMax,
-    ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
-    thinBytesMax: settings.tailBytesMax,
-    readBase: (oid) => bases.read(oid),
-    signal,
-  }));
+  const received = await bases.guard(() =>
+    receivePack(chunks, rest, {
+      format: view.format,
+      limits: settings.packLimits,
+      severities: settings.severities,
+      memoryBytesMax: settings.memoryBytesMax,
+      ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
+      thinBytesMax: settings.tailBytesMax,
+      readBase: (oid) => bases.read(oid),
+      signal,
+    }),
+  );
   try {
     const reader = incomingReader(received, view);
     const links = await checkConnectivity(view, received.pack, received.trees);
@@ -189,8 +203,15 @@ async function refuseIncomplete(
 }
 
 /** Commands whose new value did not come with the pack must name what the repository reaches; branches must name commits. */
-async function judgeTips(view: RepositoryView, verdicts: readonly Verdict[], reader: IncomingReader | null, received: ReceivedPack | null): Promise<void> {
-  const stored = verdicts.filter(({ error, command }) => error === null && !isZero(command.new) && !isIncoming(command.new, reader));
+async function judgeTips(
+  view: RepositoryView,
+  verdicts: readonly Verdict[],
+  reader: IncomingReader | null,
+  received: ReceivedPack | null,
+): Promise<void> {
+  const stored = verdicts.filter(
+    ({ error, command }) => error === null && !isZero(command.new) && !isIncoming(command.new, reader),
+  );
   const oids = Buffer.concat(stored.map(({ command }) => Buffer.from(command.new, 'hex')));
   const proven = stored.length === 0 ? new Uint8Array(0) : await proveReached(view, oids);
   stored.forEach((verdict, i) => {
@@ -226,10 +247,17 @@ async function publish(
   if (request.atomic) judgeAtomic(verdicts);
   const standing = verdicts.filter((verdict) => verdict.error === null);
   if (standing.length === 0) return 'none';
-  const placed = unpacked === null || unpacked.received.pack.objectCount === 0 ? null : await place(settings, view, standing, unpacked, push.signal);
+  const placed =
+    unpacked === null || unpacked.received.pack.objectCount === 0
+      ? null
+      : await place(settings, view, standing, unpacked, push.signal);
   let published = false;
   try {
-    const peeled = await peelTips(view, standing.map(({ command }) => command.new), unpacked?.tags ?? null);
+    const peeled = await peelTips(
+      view,
+      standing.map(({ command }) => command.new),
+      unpacked?.tags ?? null,
+    );
     const statuses = await settings.catalog.publish(
       {
         repositoryId: view.id,
@@ -257,7 +285,13 @@ async function publish(
   }
 }
 
-function place(settings: PushSettings, view: RepositoryView, standing: readonly Verdict[], unpacked: Unpacked, signal: AbortSignal): Promise<PlacedPack> {
+function place(
+  settings: PushSettings,
+  view: RepositoryView,
+  standing: readonly Verdict[],
+  unpacked: Unpacked,
+  signal: AbortSignal,
+): Promise<PlacedPack> {
   const { received, based, hasDuplicates, tags } = unpacked;
   const width = oidLength(view.format);
   const { sources } = received.pack;
@@ -267,7 +301,13 @@ function place(settings: PushSettings, view: RepositoryView, standing: readonly 
     const hex = sources.toString('hex', at, at + width);
     if (!tips.has(hex) || !tags.isNode(hex)) allReached = false;
   }
-  return placePack(received, { allReached, based, hasDuplicates, tips: allReached ? sources : Buffer.alloc(0) }, view, settings, signal);
+  return placePack(
+    received,
+    { allReached, based, hasDuplicates, tips: allReached ? sources : Buffer.alloc(0) },
+    view,
+    settings,
+    signal,
+  );
 }
 
 function judgeAtomic(verdicts: readonly Verdict[]): void {
@@ -277,7 +317,13 @@ function judgeAtomic(verdicts: readonly Verdict[]): void {
   for (const verdict of verdicts) verdict.error ??= 'atomic push failure';
 }
 
-function catalogCommand(view: RepositoryView, ref: string, oldHex: string, newHex: string, peeled: Buffer | null): CatalogCommand {
+function catalogCommand(
+  view: RepositoryView,
+  ref: string,
+  oldHex: string,
+  newHex: string,
+  peeled: Buffer | null,
+): CatalogCommand {
   const current = view.refs.get(ref)?.oid.toString('hex');
   const deletes = isZero(newHex);
   // Git deletes a ref whatever it holds when the client's old value is an object that the repository does not know.

@@ -29,7 +29,12 @@ export async function tellUser(request: ReceiveRequest, sink: AnswerSink, lines:
 }
 
 /** The answer to the push: one line for the pack, one for each command. */
-export async function writeReport(request: ReceiveRequest, sink: AnswerSink, unpack: string, verdicts: readonly Verdict[]): Promise<void> {
+export async function writeReport(
+  request: ReceiveRequest,
+  sink: AnswerSink,
+  unpack: string,
+  verdicts: readonly Verdict[],
+): Promise<void> {
   if (request.reportStatus > 0) {
     const refs = verdicts.map(({ command, error }) => ({ ref: command.ref, error }));
     const version = request.reportStatus as 1 | 2;

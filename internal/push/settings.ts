@@ -21,7 +21,12 @@ export interface PushSettings {
   readonly createRepository: boolean;
   readonly hiddenRefs: readonly string[];
   /** Told of each push that was answered, for the counters. */
-  readonly onPush: (result: 'ok' | 'partial' | 'refused' | 'failed', objects: number, packBytes: number, tier: 'tail' | 'store' | 'none') => void;
+  readonly onPush: (
+    result: 'ok' | 'partial' | 'refused' | 'failed',
+    objects: number,
+    packBytes: number,
+    tier: 'tail' | 'store' | 'none',
+  ) => void;
 }
 
 /** Who pushes, and where to. */

@@ -9,11 +9,11 @@ export { startTestDatabase, type TestDatabase } from './database.ts';
 export { FastImport, type FileChange } from './fast-import.ts';
 export { scratchFolder } from './folder.ts';
 export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';
-export { seededBytes, syntheticHistory } from './history.ts';
+export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
 export { MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
-export { buildDelta, buildPack, commitBody, entry, oidOf, refDelta, treeBody } from './pack-builder.ts';
+export { buildDelta, buildPack, commitBody, type DeltaOp, entry, oidOf, ofsDelta, refDelta, treeBody } from './pack-builder.ts';
 export {
   peakMemoryBytes,
   resetPeakMemory,
