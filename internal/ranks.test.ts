@@ -94,7 +94,8 @@ function complaint(from: string, specifier: string): string | undefined {
   if (room === other) return undefined;
   const says = `${from} imports ${target}`;
   if (other === undefined) return `${says}, which stands in no room`;
-  const isTest = from.endsWith('.test.ts');
+  // `x-testing.ts` stands beside tests and helps them.
+  const isTest = /(\.test|-testing)\.ts$/.test(from);
   if (!target.endsWith('/mod.ts') && !WITHOUT_DOOR.has(other)) return `${says}: other rooms are entered through ${other}/mod.ts`;
   if (room === undefined) return isTest ? undefined : `${from} stands in no room`;
   if (other === TESTKIT) return isTest ? undefined : `${says}, which is for tests only`;

@@ -25,4 +25,3 @@ export type {
 } from './git-service.ts';
 export { createMetrics, type FetchKind, type Metrics, type PushResult } from './metrics.ts';
 export { createHttpServer, type HttpConfig, type HttpServer, type HttpServerParts } from './server.ts';
-export { repositoryAddress } from './target.ts';

@@ -25,7 +25,6 @@ export {
 } from './fsck-ids.ts';
 export { type CommitRecord, encodeCommitRecord, encodeTagRecord, type GraphVisitor, readGraphRecords } from './graph-record.ts';
 export {
-  isOid,
   KIND_BLOB,
   KIND_COMMIT,
   KIND_TAG,
@@ -40,10 +39,8 @@ export {
 export { OidMap } from './oid-map.ts';
 export { type ParsedTag, parseTag } from './tag.ts';
 export {
-  MODE_EXECUTABLE,
   MODE_FILE,
   MODE_GITLINK,
-  MODE_SYMLINK,
   MODE_TREE,
   MODE_TYPE_MASK,
   TreeCursor,

@@ -32,8 +32,3 @@ export function oidLength(format: ObjectFormat): number {
 export function zeroOid(format: ObjectFormat): string {
   return '0'.repeat(oidLength(format) * 2);
 }
-
-/** Whether `text` is an oid of that format in hex, in either case, as git accepts it. */
-export function isOid(text: string, format: ObjectFormat): boolean {
-  return text.length === oidLength(format) * 2 && /^[0-9a-fA-F]*$/.test(text);
-}

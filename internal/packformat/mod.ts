@@ -14,8 +14,6 @@ export {
   encodeEntryHeader,
   encodePackHeader,
   readEntryHeader,
-  writeDistance,
-  writeTypeAndSize,
 } from './entry.ts';
 export { decodeIdx, encodeIdx, type PackIndexTable } from './idx.ts';
 export { Inflater, type InflateStep } from './inflate.ts';

@@ -20,17 +20,7 @@
  */
 export { type OnRequest, withCounters } from './counters.ts';
 export type { StoreOperation } from './faults.ts';
-export {
-  createFaultyStore,
-  type Fault,
-  type FaultRule,
-  type FaultyStore,
-  type FaultyStoreOptions,
-  type InjectedFault,
-  type Occurrence,
-} from './faulty-store.ts';
 export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
-export { createMemoryStore } from './memory-store.ts';
 export { createS3Store, type S3StoreOptions } from './s3-store.ts';
-export { type GetOptions, type PackStore, type PutOptions, type PutSource, RANGE_BYTES_MAX, type StoredObject } from './store.ts';
+export type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';

@@ -13,7 +13,7 @@ export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
 export { MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
-export { buildDelta, buildPack, commitBody, type DeltaOp, entry, oidOf, ofsDelta, refDelta, treeBody } from './pack-builder.ts';
+export { buildDelta, buildPack, commitBody, type DeltaOp, entry, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';
 export {
   peakMemoryBytes,
   resetPeakMemory,
