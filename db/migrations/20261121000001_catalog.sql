@@ -167,14 +167,20 @@ create function publish_push(
 declare
   v_n integer := cardinality(p_names);
   v_statuses text[] := array_fill('ok'::text, array[v_n]);
+  -- Copies: a subscript of a parameter would walk the whole array each time.
+  v_names bytea[] := p_names;
+  v_olds bytea[] := p_olds;
+  v_news bytea[] := p_news;
+  v_peeled bytea[] := p_peeled;
   v_push bigint;
   v_current bytea;
   v_found boolean;
   v_status text;
   v_any boolean := false;
   v_all boolean := true;
-  v_changes integer[] := '{}';
-  v_before bytea[] := '{}';
+  v_log_names bytea[] := '{}';
+  v_log_olds bytea[] := '{}';
+  v_log_news bytea[] := '{}';
   i integer;
 begin
   perform 1 from repositories r where r.id = p_repository and r.deleted_at is null for key share;
@@ -191,35 +197,36 @@ begin
   v_push := nextval('push_ids');
 
   for i in 1..v_n loop
-    select r.oid into v_current from refs r where r.pool_id = p_pool and r.repository_id = p_repository and r.name = p_names[i];
+    select r.oid into v_current from refs r where r.pool_id = p_pool and r.repository_id = p_repository and r.name = v_names[i];
     v_found := found;
     v_status := 'ok';
-    if p_news[i] is null then
-      if p_olds[i] is not null and (not v_found or v_current <> p_olds[i]) then
+    if v_news[i] is null then
+      if v_olds[i] is not null and (not v_found or v_current <> v_olds[i]) then
         v_status := 'stale';
       elsif v_found then
-        delete from refs r where r.pool_id = p_pool and r.repository_id = p_repository and r.name = p_names[i];
+        delete from refs r where r.pool_id = p_pool and r.repository_id = p_repository and r.name = v_names[i];
       end if;
-    elsif p_olds[i] is null then
+    elsif v_olds[i] is null then
       if v_found then
         v_status := 'exists';
-      elsif ref_name_conflicts(p_pool, p_repository, p_names[i]) then
+      elsif ref_name_conflicts(p_pool, p_repository, v_names[i]) then
         v_status := 'conflict';
       else
         insert into refs (pool_id, repository_id, name, oid, peeled, created_push)
-          values (p_pool, p_repository, p_names[i], p_news[i], p_peeled[i], v_push);
+          values (p_pool, p_repository, v_names[i], v_news[i], v_peeled[i], v_push);
       end if;
-    elsif not v_found or v_current <> p_olds[i] then
+    elsif not v_found or v_current <> v_olds[i] then
       v_status := 'stale';
-    elsif v_current <> p_news[i] then
-      update refs r set oid = p_news[i], peeled = p_peeled[i]
-        where r.pool_id = p_pool and r.repository_id = p_repository and r.name = p_names[i];
+    elsif v_current <> v_news[i] then
+      update refs r set oid = v_news[i], peeled = v_peeled[i]
+        where r.pool_id = p_pool and r.repository_id = p_repository and r.name = v_names[i];
     end if;
     if v_status = 'ok' then
       v_any := true;
-      if v_current is distinct from p_news[i] then
-        v_changes := v_changes || i;
-        v_before[i] := v_current;
+      if v_current is distinct from v_news[i] then
+        v_log_names := array_append(v_log_names, v_names[i]);
+        v_log_olds := array_append(v_log_olds, v_current);
+        v_log_news := array_append(v_log_news, v_news[i]);
       end if;
     else
       v_all := false;
@@ -231,7 +238,7 @@ begin
     -- Nothing of an atomic push may stay: the error rolls back, its detail carries the statuses.
     raise exception 'atomic push refused' using errcode = 'PH003', detail = array_to_string(v_statuses, ',');
   end if;
-  if not v_any or (cardinality(v_changes) = 0 and p_pack is null) then
+  if not v_any or (cardinality(v_log_names) = 0 and p_pack is null) then
     return v_statuses;
   end if;
 
@@ -261,7 +268,8 @@ begin
   insert into pushes (pool_id, id, repository_id, pack_id, actor, request_id, options)
     values (p_pool, v_push, p_repository, p_pack, p_actor, p_request_id, p_options);
   insert into ref_updates (pool_id, push_id, repository_id, name, old_oid, new_oid)
-    select p_pool, v_push, p_repository, p_names[c], v_before[c], p_news[c] from unnest(v_changes) c;
+    select p_pool, v_push, p_repository, c.name, c.old_oid, c.new_oid
+      from unnest(v_log_names, v_log_olds, v_log_news) c (name, old_oid, new_oid);
   if p_head is not null then
     update repositories r set head = p_head where r.id = p_repository and r.head is null;
   end if;
