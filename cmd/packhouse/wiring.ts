@@ -5,7 +5,7 @@ import { openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
 import { advertise, type FetchSettings, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
-import { DEFAULT_PACK_LIMITS, type PackLimits } from '../../internal/ingest/mod.ts';
+import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import { createFsStore, createS3Store, type PackStore, withCounters } from '../../internal/packstore/mod.ts';
@@ -40,6 +40,8 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
   try {
     await catalog.check();
     await store.check();
+    const stale = await removeStaleSpools();
+    if (stale.length > 0) log.info({ stale }, 'spool folders of killed processes removed');
     // One half for ranges of packs, the other for indexes and commit graphs.
     const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 2, (hit) => metrics.cache('pack-bytes', hit));
     const repositories = new Repositories(catalog, bytes, config.cache.bytesMax / 2);

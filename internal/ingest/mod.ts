@@ -13,5 +13,6 @@ export { IncomingReader, type PackPlace } from './incoming-reader.ts';
 export { DEFAULT_PACK_LIMITS, type PackLimits } from './limits.ts';
 export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';
 export type { ExternalBase } from './resolve.ts';
+export { removeStaleSpools } from './spool-folders.ts';
 export type { AppendedEntry } from './thin-bases.ts';
 export type { VerifiedPack } from './verified-pack.ts';

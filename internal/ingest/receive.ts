@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -10,6 +10,7 @@ import { PackError } from './errors.ts';
 import type { PackPlace } from './incoming-reader.ts';
 import type { PackLimits } from './limits.ts';
 import type { ExternalBase } from './resolve.ts';
+import { makeSpoolFolder } from './spool-folders.ts';
 import { type AppendedEntry, BaseEntries } from './thin-bases.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
@@ -134,7 +135,7 @@ async function receiveInSpool(
   held: readonly Buffer[],
   options: ReceiveOptions,
 ): Promise<ReceivedPack> {
-  const folder = await mkdtemp(join(options.spoolFolder ?? tmpdir(), 'packhouse-push-'));
+  const folder = await makeSpoolFolder(options.spoolFolder);
   const path = join(folder, 'pack');
   const worker = new IngestWorker();
   const onAbort = (): void => worker.fail(options.signal!.reason as Error);

@@ -1,10 +1,11 @@
-import { appendFile, mkdtemp, rm } from 'node:fs/promises';
+import { appendFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { crc32, deflate } from 'node:zlib';
 import { encodeEntryHeader } from '../packformat/mod.ts';
 import type { PackPlace } from './incoming-reader.ts';
 import type { ExternalBase } from './resolve.ts';
+import { makeSpoolFolder } from './spool-folders.ts';
 
 const deflated = promisify(deflate);
 
@@ -47,7 +48,7 @@ export class BaseEntries {
   }
 
   async #spill(): Promise<void> {
-    this.#folder ??= await mkdtemp(join(this.#parent, 'packhouse-bases-'));
+    this.#folder ??= await makeSpoolFolder(this.#parent);
     await appendFile(this.#path(this.#folder), Buffer.concat(this.#held), { mode: 0o600 });
     this.#held = [];
     this.#heldBytes = 0;
