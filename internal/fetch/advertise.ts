@@ -16,7 +16,8 @@ export function visibleRefs(view: RepositoryView, hiddenRefs: readonly string[])
   return remembered(view, 'refs', () => {
     const refs: AdvertisedRef[] = [];
     for (const ref of view.refs.values()) {
-      if (hiddenRefs.some((prefix) => ref.name === prefix || ref.name.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`))) continue;
+      if (hiddenRefs.some((prefix) => ref.name === prefix || ref.name.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`)))
+        continue;
       refs.push({ name: ref.name, oid: ref.oid.toString('hex'), peeled: ref.peeled?.toString('hex') ?? null });
     }
     return refs;

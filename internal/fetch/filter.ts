@@ -20,7 +20,12 @@ export interface ObjectFilter {
   readonly passesPath: ((path: string) => boolean) | null;
 }
 
-export const NO_FILTER: ObjectFilter = { byTable: true, depthMax: Number.POSITIVE_INFINITY, passes: () => true, passesPath: null };
+export const NO_FILTER: ObjectFilter = {
+  byTable: true,
+  depthMax: Number.POSITIVE_INFINITY,
+  passes: () => true,
+  passesPath: null,
+};
 
 const SPARSE_BYTES_MAX = 1 << 20;
 
@@ -73,7 +78,9 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
   }
   const colon = expression.indexOf(':');
   const revision = colon < 0 ? expression : expression.slice(0, colon);
-  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) => view.refs.has(candidate));
+  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) =>
+    view.refs.has(candidate),
+  );
   const ref = revision === 'HEAD' ? view.refs.get(view.head) : name === undefined ? undefined : view.refs.get(name);
   if (ref === undefined) return null;
   const start = ref.peeled ?? ref.oid;
@@ -90,4 +97,3 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
   }
   return at;
 }
-

@@ -1,5 +1,7 @@
+import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { OidMap } from '../object/mod.ts';
+import { breath } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 import type { Selection } from './select.ts';
@@ -13,134 +15,236 @@ export interface EntryList {
 }
 
 /** A piece of an answer: a pack copied as it is, or entries of one. */
-export type Part = { readonly kind: 'verbatim'; readonly pack: Pack } | { readonly kind: 'entries'; readonly pack: Pack; readonly entries: EntryList };
+export type Part =
+  | { readonly kind: 'verbatim'; readonly pack: Pack }
+  | { readonly kind: 'entries'; readonly pack: Pack; readonly entries: EntryList };
 
 /** How an answer is put together: plain data, made before the first byte is sent. */
 export interface Layout {
   readonly parts: readonly Part[];
   readonly objectCount: number;
-  /** Whether an object is part of the answer; may say no of one that is, never yes of one that is not. */
-  holds(oid: Buffer, at: number): boolean;
+  /**
+   * Whether a delta that is written from `pack` may name a base by its oid: the base is in the answer, or is not and the client has it. Never
+   * when that is in doubt, or when deltas could run in a circle: copies of the same objects in several packs may be deltas of each other.
+   */
+  mayBase(pack: Pack, oid: Buffer, at: number): boolean;
 }
 
 export interface LayoutOptions {
   readonly filter: ObjectFilter;
+  /** The client takes deltas that name their base by its distance: stored packs are full of them. */
+  readonly ofsDelta: boolean;
   /** Thin packs may be copied as they are: what their deltas are based on is in the answer, or the client has it and takes thin packs. */
   readonly thinVerbatim: boolean;
+  /** What the client has, unless it is in the answer, and takes deltas on. */
+  readonly thinBases: OidMap;
 }
 
 /** Decides what is copied whole and what entry by entry. No object comes twice. */
 export async function layOut(view: RepositoryView, selection: Selection, options: LayoutOptions): Promise<Layout> {
   const { index } = view.pool;
-  const { whole, leftOut } = selection;
-  const byTable = options.filter.passes;
-  const filters = options.filter !== undefined && !passesAll(options.filter);
-  const twice = whole.length > 1 && whole.some((pack) => pack.hasDuplicates);
+  const { whole } = selection;
+  const placed = whole.length > 1 && (await index.mayShare(whole)) ? new Placed(view.pool.graph.oidBytes) : null;
+  const { parts, objectCount } = await wholeParts(view, selection, options, placed);
+  const wholePackOf = await wholeMembership(view, selection, placed, options);
+  const chosen = await chosenEntries(view, selection, wholePackOf);
+  const asTheyAre = new Set(parts.flatMap((part) => (part.kind === 'verbatim' ? [part.pack.id] : [])));
+  return {
+    parts: [...parts, ...chosen],
+    objectCount: chosen.reduce((sum, { entries }) => sum + entries.offsets.length, objectCount),
+    mayBase(pack, oid, at) {
+      let from = wholePackOf(oid, at);
+      if (from < 0 && selection.chosen.has(oid, at) && (!selection.dropped.has(oid, at) || selection.explicit.has(oid, at))) {
+        const location = index.peek(oid, at);
+        if (!location) return false;
+        from = location.pack.id;
+      }
+      if (from < 0) return options.thinBases.has(oid, at);
+      if (from === pack.id) return true;
+      // Deltas of a store pack stay inside it. Those of a tail pack may lead to a store pack, or to an older tail pack that does not come as it is.
+      if (pack.tier === 'store') return false;
+      return index.packs.get(from)!.tier === 'store' || (from < pack.id && !asTheyAre.has(from));
+    },
+  };
+}
+
+/** Objects that have a place in the answer, and from which pack. */
+class Placed {
+  readonly #oids: OidMap;
+  readonly #packs: number[] = [];
+
+  constructor(oidBytes: number) {
+    this.#oids = new OidMap(oidBytes);
+  }
+
+  /** False when the object had a place already. */
+  add(oid: Buffer, at: number, pack: number): boolean {
+    const index = this.#oids.add(oid, at);
+    if (index < this.#packs.length) return false;
+    this.#packs.push(pack);
+    return true;
+  }
+
+  packOf(oid: Buffer, at: number): number {
+    return this.#packs[this.#oids.get(oid, at)] ?? -1;
+  }
+}
+
+/** The packs that are taken whole, as they are or entry by entry. `placed` is there when some of them share objects: the oldest pack gives them. */
+async function wholeParts(
+  view: RepositoryView,
+  selection: Selection,
+  options: LayoutOptions,
+  placed: Placed | null,
+): Promise<{ parts: Part[]; objectCount: number }> {
+  const { index } = view.pool;
+  const { whole, leftOut, explicit } = selection;
+  // Where packs share objects, a thin pack's base may come from a younger pack whose deltas lead back: it is looked at entry by entry.
+  const asItIs = (pack: Pack): boolean =>
+    options.ofsDelta && (pack.tier === 'store' || (pack.based && options.thinVerbatim && placed === null));
+  const filters = !passesAll(options.filter);
+  const needTable = new Set(whole.filter((pack) => filters || placed !== null || !asItIs(pack)));
   const wholeIds = new Set(whole.map((pack) => pack.id));
+  if (leftOut.size > 0)
+    for (const location of await index.among(leftOut.slab(), (pack) => wholeIds.has(pack.id)))
+      if (location) needTable.add(location.pack);
+  await index.loadWhole([...needTable]);
   const parts: Part[] = [];
   let objectCount = 0;
-
-  const needTable = new Set(whole.filter((pack) => filters || twice || !verbatimAllowed(pack, options)));
-  if (leftOut.size > 0) for (const location of await index.find(leftOut.slab())) if (location) needTable.add(location.pack);
-  await index.loadWhole([...needTable]);
-  const placed = twice ? new OidMap(view.pool.graph.oidBytes) : null;
   for (const pack of whole) {
     if (!needTable.has(pack)) {
       parts.push({ kind: 'verbatim', pack });
       objectCount += pack.objectCount;
       continue;
     }
-    const entries = collect(view, pack, (oids, at, kind, size) => {
-      if (!byTable(kind, size) && !selection.explicit.has(oids, at)) return false;
-      if (leftOut.has(oids, at)) return false;
-      if (placed === null) return true;
-      const before = placed.size;
-      placed.add(oids, at);
-      return placed.size > before;
+    const entries = await collect(view, pack, (oids, at, kind, size) => {
+      if (leftOut.has(oids, at) || (!options.filter.passes(kind, size) && !explicit.has(oids, at))) return false;
+      return placed === null || placed.add(oids, at, pack.id);
     });
-    if (entries.offsets.length === pack.objectCount && verbatimAllowed(pack, options)) parts.push({ kind: 'verbatim', pack });
+    if (entries.offsets.length === pack.objectCount && asItIs(pack)) parts.push({ kind: 'verbatim', pack });
     else if (entries.offsets.length > 0) parts.push({ kind: 'entries', pack, entries });
     objectCount += entries.offsets.length;
   }
-
-  const wholeHolds = await wholeMembership(view, selection, wholeIds, placed, byTable);
-  const chosen = await chosenEntries(view, selection, wholeHolds);
-  for (const part of chosen) {
-    parts.push(part);
-    objectCount += part.entries.offsets.length;
-  }
-  const holds = (oid: Buffer, at: number): boolean =>
-    wholeHolds(oid, at) || (selection.chosen.has(oid, at) && (!selection.dropped.has(oid, at) || selection.explicit.has(oid, at)));
-  return { parts, objectCount, holds };
+  return { parts, objectCount };
 }
 
 function passesAll(filter: ObjectFilter): boolean {
   return [1, 2, 3, 4].every((kind) => filter.passes(kind, Number.MAX_SAFE_INTEGER));
 }
 
-/** A pack in the store stands alone; a tail pack may lean on objects outside it. */
-function verbatimAllowed(pack: Pack, options: LayoutOptions): boolean {
-  return pack.tier === 'store' || (pack.based && options.thinVerbatim);
+/** Rows of one pack in any order, as parallel arrays; `oidAt[i]` is where the oid begins in `oidIn[i]`. */
+class Rows {
+  readonly offsets: number[] = [];
+  readonly lengths: number[] = [];
+  readonly oidIn: Buffer[] = [];
+  readonly oidAt: number[] = [];
+
+  add(offset: number, lengthBytes: number, oids: Buffer, at: number): void {
+    this.offsets.push(offset);
+    this.lengths.push(lengthBytes);
+    this.oidIn.push(oids);
+    this.oidAt.push(at);
+  }
+
+  /** In order of place. */
+  async sorted(width: number): Promise<EntryList> {
+    const offsets = Float64Array.from(this.offsets).sort();
+    const lengths = new Float64Array(offsets.length);
+    const oids = Buffer.allocUnsafe(offsets.length * width);
+    for (let i = 0; i < this.offsets.length; i++) {
+      const pause = breath();
+      if (pause) await pause;
+      const place = placeOf(offsets, this.offsets[i]!);
+      lengths[place] = this.lengths[i]!;
+      this.oidIn[i]!.copy(oids, place * width, this.oidAt[i]!, this.oidAt[i]! + width);
+    }
+    return { offsets, lengths, oids };
+  }
+}
+
+/** The index of a value among ascending ones, or -1. */
+export function placeOf(sorted: Float64Array, value: number): number {
+  let low = 0;
+  let high = sorted.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle] === value) return middle;
+    if (sorted[middle]! < value) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
 }
 
 /** Rows of a pack that was loaded whole and pass, in order of place. */
-function collect(view: RepositoryView, pack: Pack, passes: (oids: Buffer, at: number, kind: number, size: number) => boolean): EntryList {
+async function collect(
+  view: RepositoryView,
+  pack: Pack,
+  passes: (oids: Buffer, at: number, kind: number, size: number) => boolean,
+): Promise<EntryList> {
   const width = view.pool.graph.oidBytes;
-  const rows: { offset: number; length: number; oids: Buffer; at: number }[] = [];
+  const rows = new Rows();
   for (const block of view.pool.index.blocksOf(pack)) {
     for (let row = 0; row < block.kinds.length; row++) {
+      const pause = breath();
+      if (pause) await pause;
       if (!passes(block.oids, row * width, block.kinds[row]!, block.sizes[row]!)) continue;
-      rows.push({ offset: block.offsets[row]!, length: block.lengths[row]!, oids: block.oids, at: row * width });
+      rows.add(block.offsets[row]!, block.lengths[row]!, block.oids, row * width);
     }
   }
-  return toEntries(rows, width);
+  return rows.sorted(width);
 }
 
-function toEntries(rows: { offset: number; length: number; oids: Buffer; at: number }[], width: number): EntryList {
-  rows.sort((a, b) => a.offset - b.offset);
-  const oids = Buffer.allocUnsafe(rows.length * width);
-  rows.forEach((row, i) => row.oids.copy(oids, i * width, row.at, row.at + width));
-  return { offsets: Float64Array.from(rows, (row) => row.offset), lengths: Float64Array.from(rows, (row) => row.length), oids };
-}
+/** The id of the whole pack that gives an object, or -1. */
+type Membership = (oid: Buffer, at: number) => number;
 
-type Membership = (oid: Buffer, at: number) => boolean;
-
-/** Whether an oid is among what the whole packs give. */
 async function wholeMembership(
   view: RepositoryView,
   selection: Selection,
-  wholeIds: ReadonlySet<number>,
-  placed: OidMap | null,
-  passes: ObjectFilter['passes'],
+  placed: Placed | null,
+  options: LayoutOptions,
 ): Promise<Membership> {
   const { index } = view.pool;
-  if (wholeIds.size === 0) return () => false;
-  if (placed !== null) return (oid, at) => placed.has(oid, at);
-  // Look-ups below are answered from what is loaded: bring in what they will ask for.
-  await index.find(Buffer.from(selection.chosen.slab()));
+  const { whole, chosen, leftOut, explicit } = selection;
+  if (whole.length === 0) return () => -1;
+  if (placed !== null) return (oid, at) => placed.packOf(oid, at);
+  const wholeIds = new Set(whole.map((pack) => pack.id));
+  // Look-ups below are answered from what is loaded: bring in what they will ask for. The rest is answered as if it were not there.
+  const isWhole = (pack: Pack): boolean => wholeIds.has(pack.id);
+  await index.among(Buffer.concat([chosen.slab(), options.thinBases.slab()]), isWhole);
   return (oid, at) => {
-    const location = index.peek(oid, at);
-    if (!location || !wholeIds.has(location.pack.id) || selection.leftOut.has(oid, at)) return false;
-    return passes(location.kind, location.sizeBytes) || selection.explicit.has(oid, at);
+    const location = index.peekAmong(oid, at, isWhole);
+    if (!location || leftOut.has(oid, at)) return -1;
+    return options.filter.passes(location.kind, location.sizeBytes) || explicit.has(oid, at) ? location.pack.id : -1;
   };
 }
 
 /** The objects chosen one by one, pack by pack. */
-async function chosenEntries(view: RepositoryView, selection: Selection, wholeHolds: Membership): Promise<Extract<Part, { kind: 'entries' }>[]> {
+async function chosenEntries(
+  view: RepositoryView,
+  selection: Selection,
+  wholePackOf: Membership,
+): Promise<Extract<Part, { kind: 'entries' }>[]> {
   const { chosen, dropped, explicit } = selection;
   const width = view.pool.graph.oidBytes;
   const slab = Buffer.from(chosen.slab());
   const locations = await view.pool.index.find(slab);
-  const byPack = new Map<Pack, { offset: number; length: number; oids: Buffer; at: number }[]>();
-  locations.forEach((location, i) => {
+  const byPack = new Map<Pack, Rows>();
+  for (let i = 0; i < locations.length; i++) {
+    const pause = breath();
+    if (pause) await pause;
     const at = i * width;
-    if (location === null || wholeHolds(slab, at) || (dropped.has(slab, at) && !explicit.has(slab, at))) return;
-    let rows = byPack.get(location.pack);
-    if (rows === undefined) {
-      rows = [];
-      byPack.set(location.pack, rows);
+    const location = locations[i];
+    if (wholePackOf(slab, at) >= 0 || (dropped.has(slab, at) && !explicit.has(slab, at))) continue;
+    if (!location) {
+      const oid = slab.toString('hex', at, at + width);
+      throw new PackhouseError('object-missing', `object ${oid} is missing from pool ${view.pool.poolId}`);
     }
-    rows.push({ offset: location.offset, length: location.lengthBytes, oids: slab, at });
-  });
-  return [...byPack].sort(([a], [b]) => a.id - b.id).map(([pack, rows]) => ({ kind: 'entries', pack, entries: toEntries(rows, width) }));
+    const rows = byPack.get(location.pack) ?? new Rows();
+    byPack.set(location.pack, rows);
+    rows.add(location.offset, location.lengthBytes, slab, at);
+  }
+  const parts: Extract<Part, { kind: 'entries' }>[] = [];
+  for (const [pack, rows] of [...byPack].sort(([a], [b]) => a.id - b.id))
+    parts.push({ kind: 'entries', pack, entries: await rows.sorted(width) });
+  return parts;
 }

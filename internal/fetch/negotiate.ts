@@ -44,18 +44,23 @@ export async function ownership(view: RepositoryView, settings: FetchSettings, n
 }
 
 /** Finds the wanted objects. What is not this repository's is answered alike, stored or not. @throws FetchRefusal */
-export async function resolveWants(view: RepositoryView, owns: Ownership, wants: readonly string[], signal: AbortSignal): Promise<Wants> {
+export async function resolveWants(
+  view: RepositoryView,
+  owns: Ownership,
+  wants: readonly string[],
+  signal: AbortSignal,
+): Promise<Wants> {
   const { graph } = view.pool;
-  const nodes: number[] = [];
-  const objects: Buffer[] = [];
-  for (const hex of wants) {
-    const oid = Buffer.from(hex, 'hex');
-    const node = graph.find(oid);
-    if (node >= 0 && owns(node)) nodes.push(node);
-    else if (node < 0 && (await proveReached(view, oid, signal))[0] === 1) objects.push(oid);
-    else throw notOurs(hex);
-  }
-  return { nodes, objects };
+  const oids = wants.map((hex) => Buffer.from(hex, 'hex'));
+  const nodes = oids.map((oid) => graph.find(oid));
+  const objects = oids.filter((_, i) => nodes[i]! < 0);
+  const proven = await proveReached(view, Buffer.concat(objects), signal);
+  let at = 0;
+  wants.forEach((hex, i) => {
+    const isOurs = nodes[i]! >= 0 ? owns(nodes[i]!) : proven[at++] === 1;
+    if (!isOurs) throw notOurs(hex);
+  });
+  return { nodes: nodes.filter((node) => node >= 0), objects };
 }
 
 function notOurs(hex: string): FetchRefusal {
@@ -78,26 +83,56 @@ export function commonCommits(view: RepositoryView, owns: Ownership, haves: read
   });
 }
 
-/** Whether every want descends from some common commit: enough has been said then (upload-pack's `ready`). */
-export function isReady(graph: CommitGraph, wants: readonly number[], common: readonly number[]): boolean {
-  const known = new Set(common.filter((node) => node >= 0));
-  if (known.size === 0) return false;
-  let lowest = Number.POSITIVE_INFINITY;
-  for (const node of known) lowest = Math.min(lowest, graph.generation(node));
+/**
+ * Whether every want descends from some common commit or a parent of one: enough has been said then (upload-pack's `ready`). One pass over
+ * what the wants reach, down to the date of the oldest common commit, whatever the number of wants. `cut`: commits whose parents the client
+ * does not have.
+ */
+export function isReady(
+  graph: CommitGraph,
+  wants: readonly number[],
+  common: readonly number[],
+  cut: ReadonlySet<number> = NOTHING,
+): boolean {
+  const descends = new NodeSet();
+  let oldest = Number.POSITIVE_INFINITY;
+  for (const node of common) {
+    if (node < 0) continue;
+    descends.add(node);
+    oldest = Math.min(oldest, graph.time(node));
+    if (!cut.has(node)) for (let i = 0; i < graph.parentCount(node); i++) descends.add(graph.parent(node, i));
+  }
+  if (descends.size === 0) return false;
+  const visited = new NodeSet();
   return wants.every((want) => {
     const commit = commitOf(graph, want);
-    return commit < 0 || reaches(graph, commit, known, lowest);
+    return commit < 0 || reaches(graph, commit, { descends, visited, oldest, cut });
   });
 }
 
-function reaches(graph: CommitGraph, from: number, known: ReadonlySet<number>, lowest: number): boolean {
-  const visited = new NodeSet();
-  const stack = [from];
-  while (stack.length > 0) {
-    const node = stack.pop()!;
-    if (known.has(node)) return true;
-    if (graph.generation(node) < lowest || !visited.add(node)) continue;
-    for (let i = 0; i < graph.parentCount(node); i++) stack.push(graph.parent(node, i));
+const NOTHING: ReadonlySet<number> = new Set();
+
+interface Descent {
+  readonly descends: NodeSet;
+  readonly visited: NodeSet;
+  readonly oldest: number;
+  readonly cut: ReadonlySet<number>;
+}
+
+/** Whether a commit reaches one of `descends`, to which those found on the way down to it are added. What was visited in vain stays so. */
+function reaches(graph: CommitGraph, from: number, { descends, visited, oldest, cut }: Descent): boolean {
+  const path: { node: number; next: number }[] = [];
+  const enter = (node: number): boolean => {
+    if (descends.has(node)) return true;
+    if (graph.isCommit(node) && (node === from || graph.time(node) >= oldest) && visited.add(node)) path.push({ node, next: 0 });
+    return false;
+  };
+  let found = enter(from);
+  while (!found && path.length > 0) {
+    const top = path[path.length - 1]!;
+    if (top.next === graph.parentCount(top.node) || cut.has(top.node)) path.pop();
+    else found = enter(graph.parent(top.node, top.next++));
   }
-  return false;
+  if (found) for (const { node } of path) descends.add(node);
+  return found;
 }

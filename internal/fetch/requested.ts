@@ -1,10 +1,12 @@
-import { parseV0Request, parseV2Request, type V0Request, type V2Request } from '../protocol/mod.ts';
 import { PackhouseError } from '../base/mod.ts';
+import { parseV0Request, parseV2Request, type V0Request, type V2Request } from '../protocol/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import { protocolVersion } from './advertise.ts';
 import type { FetchSettings } from './settings.ts';
 
-export type UploadRequest = { readonly version: 0 | 1; readonly request: V0Request } | { readonly version: 2; readonly request: V2Request };
+export type UploadRequest =
+  | { readonly version: 0 | 1; readonly request: V0Request }
+  | { readonly version: 2; readonly request: V2Request };
 
 /** Reads the whole request, bounded. @throws PackhouseError `too-large`; ProtocolError */
 export async function readUploadRequest(
@@ -18,7 +20,9 @@ export async function readUploadRequest(
   for await (const chunk of body) {
     size += chunk.length;
     if (size > settings.requestBytesMax) {
-      throw new PackhouseError('too-large', `the request is longer than ${settings.requestBytesMax} bytes`, { limit: settings.requestBytesMax });
+      throw new PackhouseError('too-large', `the request is longer than ${settings.requestBytesMax} bytes`, {
+        limit: settings.requestBytesMax,
+      });
     }
     chunks.push(chunk);
   }

@@ -1,5 +1,5 @@
 import type { Pack } from '../catalog/mod.ts';
-import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, OidMap } from '../object/mod.ts';
+import { KIND_BLOB, KIND_COMMIT, KIND_TREE, OidMap } from '../object/mod.ts';
 import { type CommitRange, type RepositoryView, tipsWithin } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 import { walkCommits, walkObject } from './walk.ts';
@@ -59,13 +59,10 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     selection.whole.push(...whole);
     walked = rest;
   }
-  const sentTags = new Set([...wantedTags, ...autoTagsFor(input)]);
-  leaveOutTags(view, selection, sentTags);
 
   for (const node of input.wanted) if (range.isSent.has(node)) selection.explicit.add(graph.oid(node));
   for (const node of wantedTags) selection.explicit.add(graph.oid(node));
   if (filter.passes(KIND_COMMIT, 0)) for (const node of walked) selection.chosen.add(graph.oid(node));
-  if (filter.passes(KIND_TAG, 0)) for (const node of sentTags) selection.chosen.add(graph.oid(node));
   await walkCommits(view, walked, input, selection);
   for (const node of wantedTags) {
     const kind = graph.targetKind(node);
@@ -80,6 +77,12 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     await walkObject(view, oid, filter, selection);
   }
   for (let i = 0; i < selection.explicit.size; i++) selection.chosen.add(selection.explicit.oid(i));
+  const sentTags = new Set([...wantedTags, ...(await autoTagsFor(input, selection))]);
+  leaveOutTags(view, selection, sentTags);
+  for (const node of sentTags) {
+    selection.explicit.add(graph.oid(node));
+    selection.chosen.add(graph.oid(node));
+  }
   return selection;
 }
 
@@ -129,7 +132,9 @@ function tipsAreSent(input: SelectInput, pack: Pack, wantedTags: ReadonlySet<num
     if (wantedTags.has(node)) continue;
     const peeled = graph.peel(node);
     const commit = peeled === null || peeled.kind !== KIND_COMMIT ? -1 : graph.find(peeled.oid);
-    if (commit < 0 || !(range.isSent.has(commit) || range.isHad.has(commit))) return false;
+    if (commit < 0) return false;
+    // A commit that the client has may stand in this pack a second time, with all that hangs on it.
+    if (!range.isSent.has(commit) && (pack.hasDuplicates || !range.isHad.has(commit))) return false;
   }
   return true;
 }
@@ -142,20 +147,35 @@ export function tagChain(view: RepositoryView, node: number): number[] {
   return chain;
 }
 
-/** `include-tag`: annotated tags of commits that are sent. */
-function autoTagsFor(input: SelectInput): number[] {
-  const { view, range } = input;
-  const { graph } = view.pool;
+/** `include-tag`: annotated tags of objects that are sent. */
+async function autoTagsFor(input: SelectInput, selection: Selection): Promise<number[]> {
+  const { view, range, filter } = input;
+  const { graph, index } = view.pool;
+  const { chosen, dropped, explicit, whole } = selection;
+  const wholeIds = new Set(whole.map((pack) => pack.id));
   const tags: number[] = [];
   for (const node of input.autoTags) {
     const peeled = graph.peel(node);
-    if (peeled?.kind !== KIND_COMMIT || !range.isSent.has(graph.find(peeled.oid))) continue;
-    tags.push(...tagChain(view, node));
+    if (peeled === null) continue;
+    let isSent =
+      peeled.kind === KIND_COMMIT &&
+      range.isSent.has(graph.find(peeled.oid)) &&
+      (filter.passes(KIND_COMMIT, 0) || explicit.has(peeled.oid));
+    if (peeled.kind === KIND_TREE || peeled.kind === KIND_BLOB) {
+      isSent = explicit.has(peeled.oid) || (chosen.has(peeled.oid) && !dropped.has(peeled.oid));
+      const [location] = isSent || whole.length === 0 ? [null] : await index.among(peeled.oid, (pack) => wholeIds.has(pack.id));
+      if (location) isSent = filter.passes(location.kind, location.sizeBytes);
+    }
+    if (isSent) tags.push(...tagChain(view, node));
   }
   return tags;
 }
 
-function leaveOutTags(view: RepositoryView, selection: { whole: readonly Pack[]; leftOut: OidMap }, sent: ReadonlySet<number>): void {
+function leaveOutTags(
+  view: RepositoryView,
+  selection: { whole: readonly Pack[]; leftOut: OidMap },
+  sent: ReadonlySet<number>,
+): void {
   const { graph } = view.pool;
   if (selection.whole.length === 0) return;
   const whole = new Set(selection.whole.map((pack) => pack.id));

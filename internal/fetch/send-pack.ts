@@ -1,7 +1,9 @@
-import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
 import { messageOf } from '../base/mod.ts';
+import { OidMap } from '../object/mod.ts';
+import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
 import type { FetchCommon } from '../protocol/mod.ts';
 import { commitRange, type RepositoryView } from '../reach/mod.ts';
+import { coalesce } from './coalesce.ts';
 import { compileFilter } from './filter.ts';
 import { layOut } from './layout.ts';
 import { commitOf, type Wants } from './negotiate.ts';
@@ -29,10 +31,13 @@ export interface SendInput {
 export async function sendPack(settings: FetchSettings, input: SendInput, sink: AnswerSink): Promise<void> {
   const { sidebandBytes, request } = input;
   let silent = true;
-  const keepalive = sidebandBytes === 0 ? null : setInterval(() => {
-    if (silent) void sink.write(KEEPALIVE).catch(() => {});
-    silent = true;
-  }, KEEPALIVE_SECONDS * 1000);
+  const keepalive =
+    sidebandBytes === 0
+      ? null
+      : setInterval(() => {
+          if (silent) void sink.write(KEEPALIVE).catch(() => {});
+          silent = true;
+        }, KEEPALIVE_SECONDS * 1000);
   const progress = async (text: string): Promise<void> => {
     if (sidebandBytes > 0 && !request.noProgress) await sink.write(encodeSideband(BAND_PROGRESS, text, sidebandBytes));
   };
@@ -42,7 +47,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     const count = layout.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
-    for await (const piece of packPieces(input.view, layout, options)) {
+    for await (const piece of coalesce(packPieces(input.view, layout, options))) {
       silent = false;
       sent += piece.length;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
@@ -53,7 +58,9 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   } catch (error) {
     // The client learns that the pack is not whole; the log learns why.
     if (sidebandBytes > 0 && !input.signal.aborted) {
-      await sink.write(encodeSideband(BAND_ERROR, `upload-pack: the pack could not be sent whole: ${shortOf(error)}\n`, sidebandBytes)).catch(() => {});
+      await sink
+        .write(encodeSideband(BAND_ERROR, `upload-pack: the pack could not be sent whole: ${shortOf(error)}\n`, sidebandBytes))
+        .catch(() => {});
     }
     throw error;
   } finally {
@@ -69,13 +76,16 @@ async function plan(input: SendInput) {
   const { view, wants, shallow, request, signal } = input;
   const { graph } = view.pool;
   const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);
-  const cut = shallow.cut.size === 0 ? {} : { cut: (node: number) => shallow.cut.has(node), hadCut: (node: number) => shallow.cut.has(node) };
+  const cut =
+    shallow.cut.size === 0
+      ? {}
+      : { cut: (node: number) => shallow.cut.has(node), hadCut: (node: number) => shallow.cut.has(node) };
   const range = commitRange(graph, [...heads, ...shallow.extraWants], input.common, cut);
   const filter = await compileFilter(view, request.filter);
   const selection = await selectObjects({
     view,
     range,
-    wanted: [...wants.nodes, ...heads],
+    wanted: [...wants.nodes, ...heads, ...shallow.extraWants],
     autoTags: request.includeTag ? annotatedTags(view) : [],
     objects: wants.objects,
     filter,
@@ -84,13 +94,13 @@ async function plan(input: SendInput) {
     signal,
   });
   const thin = request.thinPack && !shallow.isShallow && request.filter === null;
-  const layout = await layOut(view, selection, { filter, thinVerbatim: request.ofsDelta && (thin || (input.common.length === 0 && filterKeepsAll(request))) });
-  const clientHas = (oid: Buffer, at: number): boolean => thin && selection.had.has(oid, at);
-  return { layout, options: { ofsDelta: request.ofsDelta, clientHas, signal } };
-}
-
-function filterKeepsAll(request: FetchCommon): boolean {
-  return request.filter === null;
+  const layout = await layOut(view, selection, {
+    filter,
+    ofsDelta: request.ofsDelta,
+    thinVerbatim: thin || (input.common.length === 0 && request.filter === null),
+    thinBases: thin ? selection.had : new OidMap(graph.oidBytes),
+  });
+  return { layout, options: { ofsDelta: request.ofsDelta, signal } };
 }
 
 function annotatedTags(view: RepositoryView): number[] {
@@ -102,4 +112,3 @@ function annotatedTags(view: RepositoryView): number[] {
   }
   return nodes;
 }
-

@@ -35,7 +35,12 @@ export interface FetchRequest {
  * the objects. Protocol 0 and 1 share a path; 2 has commands.
  * @throws `repository-not-found`, `too-large`; what the body throws
  */
-export async function serveFetch(settings: FetchSettings, fetch: FetchRequest, body: AsyncIterable<Buffer>, sink: AnswerSink): Promise<void> {
+export async function serveFetch(
+  settings: FetchSettings,
+  fetch: FetchRequest,
+  body: AsyncIterable<Buffer>,
+  sink: AnswerSink,
+): Promise<void> {
   const view = await settings.repositories.open(fetch.owner, fetch.name);
   if (view === null) throw new PackhouseError('repository-not-found', `no repository ${fetch.owner}/${fetch.name}`);
   const signal = AbortSignal.any([fetch.signal, AbortSignal.timeout(settings.durationMsMax)]);
@@ -57,10 +62,18 @@ export async function serveFetch(settings: FetchSettings, fetch: FetchRequest, b
 /** Errors that the client caused and is told in an error packet. */
 function isRefusal(error: unknown): boolean {
   const code = codeOf(error);
-  return error instanceof FetchRefusal || code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false);
+  return (
+    error instanceof FetchRefusal || code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false)
+  );
 }
 
-async function serveV0(settings: FetchSettings, view: RepositoryView, request: V0Request, signal: AbortSignal, sink: AnswerSink): Promise<void> {
+async function serveV0(
+  settings: FetchSettings,
+  view: RepositoryView,
+  request: V0Request,
+  signal: AbortSignal,
+  sink: AnswerSink,
+): Promise<void> {
   if (request.wants.length === 0) return;
   const owns = await ownership(view, settings, [...request.wants, ...request.shallow, ...request.haves]);
   const wants = await resolveWants(view, owns, request.wants, signal);
@@ -68,15 +81,25 @@ async function serveV0(settings: FetchSettings, view: RepositoryView, request: V
   if (shallow.update !== null) await sink.write(encodeShallowUpdate(shallow.update));
   if (request.end === 'none') return;
   const common = commonCommits(view, owns, request.haves);
-  const done = negotiateV0(view, request, wants.nodes, common);
+  const done = negotiateV0(view, request, [...wants.nodes, ...shallow.extraWants], common, shallow.cut);
   await sink.write(done.packets);
   if (!done.pack) return settings.onFetch('negotiation', 0, 0);
   const known = common.filter((node) => node >= 0);
-  await sendPack(settings, { view, wants, common: known, shallow, request, sidebandBytes: request.sidebandPayloadBytes, signal }, sink);
+  await sendPack(
+    settings,
+    { view, wants, common: known, shallow, request, sidebandBytes: request.sidebandPayloadBytes, signal },
+    sink,
+  );
 }
 
 /** The acknowledgements of one round, as upload-pack's `get_common_commits` gives them, and whether the pack follows. */
-function negotiateV0(view: RepositoryView, request: V0Request, wants: readonly number[], common: readonly number[]): { packets: Buffer; pack: boolean } {
+function negotiateV0(
+  view: RepositoryView,
+  request: V0Request,
+  wants: readonly number[],
+  common: readonly number[],
+  cut: ReadonlySet<number>,
+): { packets: Buffer; pack: boolean } {
   const packets: Buffer[] = [];
   const { graph } = view.pool;
   const { multiAck } = request;
@@ -84,7 +107,16 @@ function negotiateV0(view: RepositoryView, request: V0Request, wants: readonly n
   let last = '';
   let missing = false;
   let ready = false;
-  const givenUp = (): boolean => isReady(graph, wants, known);
+  // The answer changes only when a common commit is added.
+  let judged = -1;
+  let enough = false;
+  const givenUp = (): boolean => {
+    if (judged !== known.length) {
+      judged = known.length;
+      enough = isReady(graph, wants, known, cut);
+    }
+    return enough;
+  };
   for (let i = 0; i < request.haves.length; i++) {
     const oid = request.haves[i]!;
     if (common[i]! < 0) {
@@ -115,7 +147,13 @@ function negotiateV0(view: RepositoryView, request: V0Request, wants: readonly n
   return { packets: Buffer.concat(packets), pack };
 }
 
-async function serveV2(settings: FetchSettings, view: RepositoryView, request: V2FetchRequest, signal: AbortSignal, sink: AnswerSink): Promise<void> {
+async function serveV2(
+  settings: FetchSettings,
+  view: RepositoryView,
+  request: V2FetchRequest,
+  signal: AbortSignal,
+  sink: AnswerSink,
+): Promise<void> {
   const framing = { sidebandAll: request.sidebandAll };
   const wantedRefs = request.wantRefs.map((name) => {
     const ref = visibleRefs(view, settings.hiddenRefs).find((candidate) => candidate.name === name);
@@ -142,10 +180,19 @@ async function serveV2(settings: FetchSettings, view: RepositoryView, request: V
   }
   if (wantedRefs.length > 0) await sink.write([encodeWantedRefs(wantedRefs, framing), DELIM]);
   await sink.write(encodePackfileHeader(framing));
-  await sendPack(settings, { view, wants, common: known, shallow, request, sidebandBytes: SIDEBAND_64K_PAYLOAD_BYTES, signal }, sink);
+  await sendPack(
+    settings,
+    { view, wants, common: known, shallow, request, sidebandBytes: SIDEBAND_64K_PAYLOAD_BYTES, signal },
+    sink,
+  );
 }
 
-async function serveObjectInfo(settings: FetchSettings, view: RepositoryView, request: V2ObjectInfoRequest, sink: AnswerSink): Promise<void> {
+async function serveObjectInfo(
+  settings: FetchSettings,
+  view: RepositoryView,
+  request: V2ObjectInfoRequest,
+  sink: AnswerSink,
+): Promise<void> {
   const oids = Buffer.concat(request.oids.map((oid) => Buffer.from(oid, 'hex')));
   const proven = await proveReached(view, oids);
   const locations = await view.pool.index.find(oids);
@@ -153,4 +200,3 @@ async function serveObjectInfo(settings: FetchSettings, view: RepositoryView, re
   settings.onFetch('object-info', 0, 0);
   await sink.write(encodeObjectInfo(infos, { size: request.size }));
 }
-

@@ -16,7 +16,11 @@ export interface FetchSettings {
   readonly durationMsMax: number;
   readonly hiddenRefs: readonly string[];
   /** Told of each answer, for the counters. */
-  readonly onFetch: (kind: 'ls-refs' | 'negotiation' | 'clone' | 'fetch' | 'object-info', objects: number, packBytes: number) => void;
+  readonly onFetch: (
+    kind: 'ls-refs' | 'negotiation' | 'clone' | 'fetch' | 'object-info',
+    objects: number,
+    packBytes: number,
+  ) => void;
 }
 
 /** Where the answer goes. */

@@ -15,7 +15,13 @@ export interface ShallowPlan {
 }
 
 /** Works out which commits become shallow and which stop being so, as upload-pack's `deepen` does. @throws FetchRefusal */
-export function planShallow(view: RepositoryView, owns: Ownership, wants: readonly number[], clientShallow: readonly string[], deepen: DeepenRequest): ShallowPlan {
+export function planShallow(
+  view: RepositoryView,
+  owns: Ownership,
+  wants: readonly number[],
+  clientShallow: readonly string[],
+  deepen: DeepenRequest,
+): ShallowPlan {
   const { graph } = view.pool;
   const client = clientShallow.map((hex) => graph.findHex(hex)).filter((node) => node >= 0 && graph.isCommit(node) && owns(node));
   const clientSet = new Set(client);
@@ -27,7 +33,13 @@ export function planShallow(view: RepositoryView, owns: Ownership, wants: readon
   let border: Border;
   if (byRevisions) border = borderByRevisions(view, heads, deepen);
   else if (deepen.depth >= INFINITE_DEPTH) border = { shallow: [], inside: new Set(client) };
-  else if (deepen.depth > 0 && deepen.relative) border = borderByDepth(graph, client.filter((node) => isAncestor(graph, node, heads)), deepen.depth + 1);
+  // What only the push log still reaches is not deepened: git counts from the shallow commits that its refs reach.
+  else if (deepen.depth > 0 && deepen.relative)
+    border = borderByDepth(
+      graph,
+      client.filter((node) => view.reached().has(node)),
+      deepen.depth + 1,
+    );
   else if (deepen.depth > 0) border = borderByDepth(graph, heads, deepen.depth);
   else return { update: null, cut: clientSet, extraWants: [], isShallow: client.length > 0 };
 
@@ -93,12 +105,15 @@ function borderByRevisions(view: RepositoryView, heads: readonly number[], deepe
 
 /** The ref that a short name stands for, by git's rules of abbreviation. */
 function refNode(view: RepositoryView, name: string): number {
-  const candidates = [name, `refs/${name}`, `refs/tags/${name}`, `refs/heads/${name}`, `refs/remotes/${name}`, `refs/remotes/${name}/HEAD`];
+  const candidates = [
+    name,
+    `refs/${name}`,
+    `refs/tags/${name}`,
+    `refs/heads/${name}`,
+    `refs/remotes/${name}`,
+    `refs/remotes/${name}/HEAD`,
+  ];
   const found = candidates.map((candidate) => view.refs.get(candidate)).filter((ref) => ref !== undefined);
   if (found.length !== 1) throw new FetchRefusal(`git upload-pack: ambiguous deepen-not: ${name}`);
   return view.pool.graph.find(found[0]!.oid);
-}
-
-function isAncestor(graph: CommitGraph, node: number, heads: readonly number[]): boolean {
-  return commitRange(graph, [node], heads).commits.length === 0;
 }

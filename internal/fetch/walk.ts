@@ -1,4 +1,5 @@
 import { KIND_BLOB, KIND_TREE, type OidMap, TreeCursor } from '../object/mod.ts';
+import { breath } from '../packread/mod.ts';
 import { type CommitRange, diffTree, kindOfMode, listTree, type RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 
@@ -24,7 +25,12 @@ function isNew(set: OidMap, data: Buffer, at: number): boolean {
 }
 
 /** Chooses the trees and blobs that come with some commits: each commit's tree is compared with its parents', oldest commits first. */
-export async function walkCommits(view: RepositoryView, commits: readonly number[], input: WalkInput, target: WalkTarget): Promise<void> {
+export async function walkCommits(
+  view: RepositoryView,
+  commits: readonly number[],
+  input: WalkInput,
+  target: WalkTarget,
+): Promise<void> {
   const { filter } = input;
   if (!filter.passes(KIND_TREE, 0) && !filter.passes(KIND_BLOB, 0)) return;
   if (filter.depthMax !== Number.POSITIVE_INFINITY || filter.passesPath !== null) {
@@ -92,7 +98,12 @@ function sizeOf(view: RepositoryView, data: Buffer, at: number, filter: ObjectFi
   return view.pool.index.peek(data, at)?.sizeBytes ?? Number.MAX_SAFE_INTEGER;
 }
 
-async function dropFiltered(view: RepositoryView, doubtful: readonly Buffer[], target: WalkTarget, filter: ObjectFilter): Promise<void> {
+async function dropFiltered(
+  view: RepositoryView,
+  doubtful: readonly Buffer[],
+  target: WalkTarget,
+  filter: ObjectFilter,
+): Promise<void> {
   if (doubtful.length === 0) return;
   const locations = await view.pool.index.find(Buffer.concat(doubtful));
   doubtful.forEach((oid, i) => {
@@ -117,6 +128,8 @@ class PlacedWalk {
   }
 
   async tree(oid: Buffer, depth: number, path: string): Promise<void> {
+    const pause = breath();
+    if (pause) await pause;
     const filter = this.#filter;
     if (depth > filter.depthMax || this.#wasEntered(oid, depth, path)) return;
     if (filter.passes(KIND_TREE, 0)) this.#target.chosen.add(oid);
@@ -165,5 +178,6 @@ export async function walkObject(view: RepositoryView, oid: Buffer, filter: Obje
   if (!location) return;
   target.chosen.add(oid);
   if (location.kind !== KIND_TREE) return;
-  await new PlacedWalk(view, filter, target).tree(oid, 0, '');
+  // Depth is counted from what is not asked for by name, as git does: the tree's own entries have depth 0.
+  await new PlacedWalk(view, filter, target).tree(oid, -1, '');
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { deflateSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { deflate, deflateSync } from 'node:zlib';
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import {
@@ -11,8 +12,9 @@ import {
   encodePackHeader,
   readEntryHeader,
 } from '../packformat/mod.ts';
+import { breath } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
-import type { EntryList, Layout } from './layout.ts';
+import { type EntryList, type Layout, placeOf } from './layout.ts';
 
 /** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
 const PIECE_BYTES = 4 << 20;
@@ -21,10 +23,13 @@ const SPAN_BYTES = 1 << 20;
 /** Spans that are fetched ahead of the one being written. */
 const SPANS_AHEAD = 4;
 
+/** Up to this size deflating takes about a millisecond. */
+const DEFLATED_AT_ONCE_BYTES = 64 << 10;
+
+const deflated = promisify<Buffer, Buffer>(deflate);
+
 export interface WriteOptions {
   readonly ofsDelta: boolean;
-  /** Whether the client has an object and takes deltas on it. */
-  readonly clientHas: (oid: Buffer, at: number) => boolean;
   readonly signal: AbortSignal;
 }
 
@@ -55,7 +60,13 @@ export async function* packPieces(view: RepositoryView, layout: Layout, options:
 }
 
 /** A range of a pack in pieces, the next one being read while one is written. */
-async function* readRange(view: RepositoryView, pack: Pack, from: number, to: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* readRange(
+  view: RepositoryView,
+  pack: Pack,
+  from: number,
+  to: number,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
   const { bytes, poolId } = view.pool;
   const read = (at: number): Promise<Buffer> => {
     const piece = bytes.read(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
@@ -101,7 +112,8 @@ class EntryWriter {
       this.#options.signal.throwIfAborted();
       const span = spans[s]!;
       const ahead = spans[s + SPANS_AHEAD];
-      if (ahead !== undefined) pool.bytes.load(pool.poolId, pack, ahead.offset, Math.min(ahead.lengthBytes, SPAN_BYTES)).catch(() => {});
+      if (ahead !== undefined)
+        pool.bytes.load(pool.poolId, pack, ahead.offset, Math.min(ahead.lengthBytes, SPAN_BYTES)).catch(() => {});
       if (span.lengthBytes > 2 * SPAN_BYTES) {
         for await (const piece of this.#largeEntry(pack, entries, span, moved, written)) {
           written += piece.length;
@@ -112,6 +124,8 @@ class EntryWriter {
       const bytes = await pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
       let runStart = 0;
       for (let i = span.first; i <= span.last; i++) {
+        const pause = breath();
+        if (pause) await pause;
         const at = entries.offsets[i]! - span.offset;
         const end = at + entries.lengths[i]!;
         moved[i] = written + (at - runStart) - entries.offsets[i]!;
@@ -149,7 +163,8 @@ class EntryWriter {
     if (!readEntryHeader(bytes, at, end, width, header)) throw corrupt(pack, entries.offsets[i]!);
     if (header.type <= 4) return null;
     const body = bytes.subarray(at + header.headerBytes, end);
-    if (header.type === ENTRY_REF_DELTA) return this.#mayRefer(bytes, header.baseAt) ? null : this.#expanded(entries, i);
+    if (header.type === ENTRY_REF_DELTA)
+      return this.#layout.mayBase(pack, bytes, header.baseAt) ? null : this.#expanded(entries, i);
     const head = this.#deltaHead(entries, i, moved);
     if (head === null) return this.#expanded(entries, i);
     return head === 'as-it-is' ? null : [head, body];
@@ -159,16 +174,11 @@ class EntryWriter {
   #deltaHead(entries: EntryList, i: number, moved: Float64Array): Buffer | 'as-it-is' | null {
     const { distance, size } = this.#header;
     const width = this.#view.pool.graph.oidBytes;
-    const base = indexOf(entries.offsets, entries.offsets[i]! - distance);
+    const base = placeOf(entries.offsets, entries.offsets[i]! - distance);
     if (base < 0) return null;
     if (!this.#options.ofsDelta) return encodeEntryHeader(0, size, entries.oids.subarray(base * width, (base + 1) * width));
     const now = distance + moved[i]! - moved[base]!;
     return now === distance ? 'as-it-is' : encodeEntryHeader(0, size, now);
-  }
-
-  /** Whether a delta may name this base by its oid. */
-  #mayRefer(oid: Buffer, at: number): boolean {
-    return this.#layout.holds(oid, at) || this.#options.clientHas(oid, at);
   }
 
   async #expanded(entries: EntryList, i: number): Promise<readonly Buffer[]> {
@@ -176,7 +186,12 @@ class EntryWriter {
     const oid = entries.oids.subarray(i * width, (i + 1) * width);
     const object = await this.#view.pool.read(oid, this.#options.signal);
     if (object === null) throw new PackhouseError('object-missing', `object ${oid.toString('hex')} is gone`);
-    return [encodeEntryHeader(object.kind, object.data.length), deflateSync(object.data)];
+    const { length } = object.data;
+    // A long deflation goes to another thread.
+    return [
+      encodeEntryHeader(object.kind, length),
+      length < DEFLATED_AT_ONCE_BYTES ? deflateSync(object.data) : await deflated(object.data),
+    ];
   }
 
   /** One entry too large to be held: its head is looked at, the rest is streamed. */
@@ -185,12 +200,18 @@ class EntryWriter {
     const i = span.first;
     const end = span.offset + span.lengthBytes;
     moved[i] = written - span.offset;
-    const bytes = await pool.bytes.read(pool.poolId, pack, span.offset, Math.min(ENTRY_HEADER_BYTES_MAX, span.lengthBytes), this.#options.signal);
+    const bytes = await pool.bytes.read(
+      pool.poolId,
+      pack,
+      span.offset,
+      Math.min(ENTRY_HEADER_BYTES_MAX, span.lengthBytes),
+      this.#options.signal,
+    );
     const header = this.#header;
     if (!readEntryHeader(bytes, 0, bytes.length, pool.graph.oidBytes, header)) throw corrupt(pack, span.offset);
     let head: Buffer | 'as-it-is' | null = 'as-it-is';
     if (header.type === ENTRY_OFS_DELTA) head = this.#deltaHead(entries, i, moved);
-    else if (header.type === ENTRY_REF_DELTA && !this.#mayRefer(bytes, header.baseAt)) head = null;
+    else if (header.type === ENTRY_REF_DELTA && !this.#layout.mayBase(pack, bytes, header.baseAt)) head = null;
     if (head === null) {
       yield* await this.#expanded(entries, i);
     } else if (head === 'as-it-is') {
@@ -203,7 +224,10 @@ class EntryWriter {
 }
 
 function corrupt(pack: Pack, offset: number): PackhouseError {
-  return new PackhouseError('pack-corrupt', `pack ${pack.id} at offset ${offset}: entry header is cut`, { pack: pack.id, offset });
+  return new PackhouseError('pack-corrupt', `pack ${pack.id} at offset ${offset}: entry header is cut`, {
+    pack: pack.id,
+    offset,
+  });
 }
 
 /** Neighbouring entries, grouped for reading; a large entry is a group of its own. */
@@ -213,7 +237,11 @@ function toSpans(entries: EntryList): Span[] {
     const offset = entries.offsets[i]!;
     let end = offset + entries.lengths[i]!;
     let last = i;
-    while (last + 1 < entries.offsets.length && entries.offsets[last + 1] === end && end + entries.lengths[last + 1]! - offset <= SPAN_BYTES) {
+    while (
+      last + 1 < entries.offsets.length &&
+      entries.offsets[last + 1] === end &&
+      end + entries.lengths[last + 1]! - offset <= SPAN_BYTES
+    ) {
       last++;
       end += entries.lengths[last]!;
     }
@@ -221,17 +249,4 @@ function toSpans(entries: EntryList): Span[] {
     i = last + 1;
   }
   return spans;
-}
-
-/** The index of a value among ascending ones, or -1. */
-function indexOf(sorted: Float64Array, value: number): number {
-  let low = 0;
-  let high = sorted.length - 1;
-  while (low <= high) {
-    const middle = (low + high) >>> 1;
-    if (sorted[middle] === value) return middle;
-    if (sorted[middle]! < value) low = middle + 1;
-    else high = middle - 1;
-  }
-  return -1;
 }

@@ -2,7 +2,8 @@
  * packread: oids to bytes. `PoolIndex` says where an object of a pool is stored, `PackBytes` brings the bytes of packs and caches them,
  * `ObjectReader` makes whole objects of entries and deltas. Packs are immutable: nothing cached here can be stale.
  */
-export { ByteCache } from './byte-cache.ts';
+export { breath } from './breath.ts';
+export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
-export { BLOCK_BYTES, PackBytes } from './pack-bytes.ts';
-export { type Location, PoolIndex } from './pool-index.ts';
+export { PackBytes } from './pack-bytes.ts';
+export { PoolIndex } from './pool-index.ts';

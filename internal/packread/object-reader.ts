@@ -4,14 +4,14 @@ import { oidLength } from '../object/mod.ts';
 import {
   applyDelta,
   ENTRY_HEADER_BYTES_MAX,
-  ENTRY_OFS_DELTA,
   ENTRY_REF_DELTA,
   emptyEntryHeader,
   Inflater,
   readEntryHeader,
 } from '../packformat/mod.ts';
+import type { Location } from './location.ts';
 import { BLOCK_BYTES, type PackBytes } from './pack-bytes.ts';
-import type { Location, PoolIndex } from './pool-index.ts';
+import type { PoolIndex } from './pool-index.ts';
 
 export interface StoredObject {
   readonly kind: number;
@@ -19,7 +19,24 @@ export interface StoredObject {
 }
 
 /** What a read that found too little in the caches needs next. */
-type Need = { readonly pack: Pack; readonly offset: number; readonly lengthBytes: number } | { readonly oid: Buffer };
+type Need = { readonly pack: Pack; readonly offset: number; readonly lengthBytes: number } | { readonly base: Buffer };
+
+type Place = Pick<Location, 'pack' | 'offset'>;
+
+/** One delta on the way down a chain: what it makes of its base, and where else that base may be read. */
+interface Step {
+  readonly key: string;
+  readonly delta: Buffer;
+  readonly otherBases: Place[];
+}
+
+/** How far a read has come down a delta chain, youngest delta first, and the entry that it stands at. */
+interface Descent {
+  readonly steps: Step[];
+  readonly visited: Set<string>;
+  pack: Pack;
+  offset: number;
+}
 
 const OBJECT_CACHE_BYTES = 32 << 20;
 const OBJECT_CACHED_BYTES_MAX = 1 << 20;
@@ -37,6 +54,11 @@ export class ObjectReader {
   readonly #cache = new Map<string, StoredObject>();
   #cacheBytes = 0;
 
+  /** Bytes of the objects that are kept. */
+  get bytes(): number {
+    return this.#cacheBytes;
+  }
+
   constructor(bytes: PackBytes, index: PoolIndex) {
     this.#bytes = bytes;
     this.#index = index;
@@ -45,47 +67,67 @@ export class ObjectReader {
 
   /** The object at a location. @throws PackhouseError `pack-corrupt`, `pack-gone`, or what the store throws */
   async read(location: Location, signal?: AbortSignal): Promise<StoredObject> {
+    const { poolId } = this.#index;
+    const descent = startAt(location);
+    let held: Buffer | undefined;
+    let before: Need | null = null;
     for (;;) {
-      const result = this.tryRead(location);
+      signal?.throwIfAborted();
+      const result = this.#descend(descent, held);
+      held = undefined;
       if ('kind' in result) return result;
-      if ('oid' in result) {
-        await this.#index.find(result.oid);
+      if ('base' in result) {
+        await this.#index.loadForBase(result.base);
+      } else if (before !== null && 'offset' in before && before.pack === result.pack && before.offset === result.offset) {
+        // The cache could not keep what it was given: it is smaller than this entry, or others are in need of it too.
+        held = await this.#bytes.read(
+          poolId,
+          result.pack,
+          result.offset,
+          Math.min(result.lengthBytes, result.pack.lengthBytes - result.offset),
+          signal,
+        );
       } else {
-        await this.#bytes.load(this.#index.poolId, result.pack, result.offset, result.lengthBytes, signal);
+        await this.#bytes.load(poolId, result.pack, result.offset, result.lengthBytes, signal);
       }
+      before = result;
     }
   }
 
   /** The object when all of it is cached, else what is needed first. */
   tryRead(location: Location): StoredObject | Need {
-    const deltas: Buffer[] = [];
-    const keys: string[] = [];
-    let { pack, offset } = location;
-    for (;;) {
+    return this.#descend(startAt(location));
+  }
+
+  /**
+   * Goes on down a chain as far as the caches reach; `held` are bytes of the entry that it stands at. A base that is named by oid may be stored
+   * in several places, some of which lead back to where the chain has been: then the next one is tried, so a chain that has an end is found.
+   */
+  #descend(descent: Descent, held?: Buffer): StoredObject | Need {
+    for (let own = held; ; own = undefined) {
+      const { pack, offset } = descent;
       const key = `${pack.id} ${offset}`;
       const cached = this.#cache.get(key);
-      if (cached !== undefined) return this.#apply(cached, deltas, keys);
-      const stream = this.#readStream(pack, offset);
+      if (cached !== undefined) return this.#apply(cached, descent.steps);
+      const stream = this.#readStream(pack, offset, own);
       if (!('data' in stream)) return stream;
-      if (stream.type <= 4) return this.#apply(this.#keep(key, { kind: stream.type, data: stream.data }), deltas, keys);
-      deltas.push(stream.data);
-      keys.push(key);
-      if (stream.type === ENTRY_OFS_DELTA) {
-        offset -= stream.distance;
-      } else {
-        const base = this.#index.peek(stream.base!, 0);
-        if (base === undefined) return { oid: stream.base! };
-        if (base === null) throw corrupt(pack, offset, `delta base ${stream.base!.toString('hex')} is absent`);
-        pack = base.pack;
-        offset = base.offset;
-      }
-      if (deltas.length > 100_000) throw corrupt(pack, offset, 'delta chain does not end');
+      if (stream.type <= 4) return this.#apply(this.#keep(key, { kind: stream.type, data: stream.data }), descent.steps);
+      const bases =
+        stream.base === null ? [{ pack, offset: offset - stream.distance }] : this.#index.peekBases(pack, stream.base, 0);
+      if (bases === undefined) return { base: stream.base! };
+      if (bases.length === 0) throw corrupt(pack, offset, `delta base ${stream.base!.toString('hex')} is absent`);
+      descent.visited.add(key);
+      descent.steps.push({ key, delta: stream.data, otherBases: [...bases].reverse() });
+      if (!goOn(descent)) throw corrupt(pack, offset, 'delta chain does not end');
     }
   }
 
-  #apply(base: StoredObject, deltas: readonly Buffer[], keys: readonly string[]): StoredObject {
+  #apply(base: StoredObject, steps: readonly Step[]): StoredObject {
     let object = base;
-    for (let i = deltas.length - 1; i >= 0; i--) object = this.#keep(keys[i]!, { kind: base.kind, data: applyDelta(object.data, deltas[i]!) });
+    for (let i = steps.length - 1; i >= 0; i--) {
+      const { key, delta } = steps[i]!;
+      object = this.#keep(key, { kind: base.kind, data: applyDelta(object.data, delta) });
+    }
     return object;
   }
 
@@ -102,9 +144,13 @@ export class ObjectReader {
   }
 
   /** The inflated stream of the entry at an offset, whose length need not be known. */
-  #readStream(pack: Pack, offset: number): { type: number; distance: number; base: Buffer | null; data: Buffer } | Need {
+  #readStream(
+    pack: Pack,
+    offset: number,
+    held?: Buffer,
+  ): { type: number; distance: number; base: Buffer | null; data: Buffer } | Need {
     const poolId = this.#index.poolId;
-    let bytes = this.#bytes.peek(poolId, pack, offset);
+    let bytes = held ?? this.#bytes.peek(poolId, pack, offset);
     if (bytes === undefined) return { pack, offset, lengthBytes: 1 };
     let span = bytes.length;
     for (;;) {
@@ -114,12 +160,14 @@ export class ObjectReader {
         const data = Buffer.allocUnsafe(header.size + 1);
         const consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
         if (consumed >= 0) {
-          const base = header.type === ENTRY_REF_DELTA ? Buffer.from(bytes.subarray(header.baseAt, header.baseAt + this.#oidBytes)) : null;
+          const base =
+            header.type === ENTRY_REF_DELTA ? Buffer.from(bytes.subarray(header.baseAt, header.baseAt + this.#oidBytes)) : null;
           return { type: header.type, distance: header.distance, base, data: data.subarray(0, header.size) };
         }
       }
       if (offset + span >= pack.lengthBytes) throw corrupt(pack, offset, 'entry runs past the end');
-      const wanted = Math.max(span + BLOCK_BYTES, whole ? header.size / 2 : ENTRY_HEADER_BYTES_MAX);
+      // Twice as much each time, so that a long entry is not inflated again for every block of it.
+      const wanted = Math.max(2 * span, BLOCK_BYTES, whole ? Math.ceil(header.size / 2) : ENTRY_HEADER_BYTES_MAX);
       const parts = [bytes];
       for (let have = span; have < wanted && offset + have < pack.lengthBytes; ) {
         const part = this.#bytes.peek(poolId, pack, offset + have);
@@ -131,6 +179,24 @@ export class ObjectReader {
       span = bytes.length;
     }
   }
+}
+
+function startAt({ pack, offset }: Place): Descent {
+  return { steps: [], visited: new Set(), pack, offset };
+}
+
+/** Moves on to the next place that was not visited yet, giving up deltas all of whose bases were; false when there is none left. */
+function goOn(descent: Descent): boolean {
+  for (let step = descent.steps.at(-1); step !== undefined; step = descent.steps.at(-1)) {
+    for (let next = step.otherBases.pop(); next !== undefined; next = step.otherBases.pop()) {
+      if (descent.visited.has(`${next.pack.id} ${next.offset}`)) continue;
+      descent.pack = next.pack;
+      descent.offset = next.offset;
+      return true;
+    }
+    descent.steps.pop();
+  }
+  return false;
 }
 
 function corrupt(pack: Pack, offset: number, why: string): PackhouseError {

@@ -106,7 +106,8 @@ export class PackBytes {
   async #loadTails(poolId: number, packIds: readonly number[]): Promise<void> {
     const found = await this.#catalog.tailBytes(poolId, packIds);
     for (const [id, bytes] of found) this.#cache.set(tailKey(poolId, id), bytes);
-    if (found.size < packIds.length) throw new PackhouseError('pack-gone', `tail packs ${packIds.filter((id) => !found.has(id)).join(', ')} are gone`);
+    if (found.size < packIds.length)
+      throw new PackhouseError('pack-gone', `tail packs ${packIds.filter((id) => !found.has(id)).join(', ')} are gone`);
   }
 
   async #loadBlocks(pack: Pack, from: number, to: number, signal?: AbortSignal): Promise<void> {

@@ -1,15 +1,7 @@
 import type { Catalog, ObjectBlock, Pack } from '../catalog/mod.ts';
 import { type ObjectFormat, OidMap, oidLength } from '../object/mod.ts';
-
-/** Where one object is stored. */
-export interface Location {
-  readonly pack: Pack;
-  readonly kind: number;
-  readonly sizeBytes: number;
-  /** First byte of the entry in the pack, and the entry's bytes. */
-  readonly offset: number;
-  readonly lengthBytes: number;
-}
+import { breath } from './breath.ts';
+import { type Copy, type Location, lastNotAbove, location, older } from './location.ts';
 
 /** When a batch asks for more than this part of a pack's blocks, the pack's blocks are all loaded at once. */
 const WHOLE_LOAD_PART = 0.25;
@@ -34,12 +26,18 @@ export class PoolIndex {
   readonly #oidBytes: number;
   readonly #packs = new Map<number, Pack>();
   readonly #stores: StoreIndex[] = [];
-  #tailPending: number[] = [];
+  readonly #tailPending: number[] = [];
+  #tailLoading: Promise<void> | null = null;
   #tailMap: OidMap;
-  #tailPacks: Pack[] = [];
-  #tailBlocks: ObjectBlock[] = [];
-  #tailRows: number[] = [];
+  /** By index in #tailMap: the copy in the oldest tail pack. */
+  readonly #tailCopies: Copy[] = [];
+  /** By index in #tailMap: the copies in younger tail packs. */
+  readonly #tailMore = new Map<number, Copy[]>();
   readonly #tailLoaded = new Map<number, ObjectBlock[]>();
+  /** Packs of which no two hold the same object, and packs that hold one of theirs. */
+  readonly #apart = new Set<number>();
+  readonly #sharing = new Set<number>();
+  #comparing: Promise<unknown> = Promise.resolve();
 
   constructor(catalog: Catalog, poolId: number, format: ObjectFormat) {
     this.#catalog = catalog;
@@ -55,7 +53,7 @@ export class PoolIndex {
 
   /** Bytes held, roughly: what a bound on all pools' indexes counts. */
   get bytes(): number {
-    let bytes = this.#tailMap.size * 90;
+    let bytes = this.#tailMap.size * 130;
     for (const store of this.#stores) {
       let objects = store.map === null ? 0 : store.map.size;
       for (const block of store.blocks) if (block !== undefined) objects += block.kinds.length;
@@ -83,13 +81,21 @@ export class PoolIndex {
     for (const block of blocks) {
       for (let row = 0; row < block.kinds.length; row++) {
         const known = this.#tailMap.size;
-        this.#tailMap.add(block.oids, row * this.#oidBytes);
-        if (this.#tailMap.size === known) continue;
-        this.#tailPacks.push(pack);
-        this.#tailBlocks.push(block);
-        this.#tailRows.push(row);
+        const at = this.#tailMap.add(block.oids, row * this.#oidBytes);
+        const copy = { pack, block, row };
+        if (at === known) this.#tailCopies.push(copy);
+        else this.#addCopy(at, copy);
       }
     }
+  }
+
+  #addCopy(at: number, copy: Copy): void {
+    const first = this.#tailCopies[at]!;
+    const isOlder = copy.pack.id < first.pack.id;
+    if (isOlder) this.#tailCopies[at] = copy;
+    const more = this.#tailMore.get(at);
+    if (more === undefined) this.#tailMore.set(at, [isOlder ? first : copy]);
+    else more.push(isOlder ? first : copy);
   }
 
   #fill(store: StoreIndex, blocks: readonly ObjectBlock[]): void {
@@ -106,9 +112,13 @@ export class PoolIndex {
   /** Loads every block of these packs: for enumeration. */
   async loadWhole(packs: readonly Pack[]): Promise<void> {
     await this.#loadTails();
-    const missing = this.#stores.filter((store) => store.map === null && packs.includes(store.pack));
+    const ids = new Set(packs.map((pack) => pack.id));
+    const missing = this.#stores.filter((store) => store.map === null && ids.has(store.pack.id));
     if (missing.length === 0) return;
-    const loaded = await this.#catalog.blocks(this.poolId, missing.map((store) => store.pack.id));
+    const loaded = await this.#catalog.blocks(
+      this.poolId,
+      missing.map((store) => store.pack.id),
+    );
     for (const store of missing) this.#fill(store, loaded.get(store.pack.id) ?? []);
   }
 
@@ -118,23 +128,26 @@ export class PoolIndex {
     return this.#stores.find((store) => store.pack.id === pack.id)!.blocks as ObjectBlock[];
   }
 
+  /** Loads the tail packs that were added without their blocks. Whoever comes meanwhile waits: until it is done nothing can be told absent. */
   async #loadTails(): Promise<void> {
     while (this.#tailPending.length > 0) {
-      const ids = this.#tailPending;
-      this.#tailPending = [];
-      try {
-        const loaded = await this.#catalog.blocks(this.poolId, ids);
-        for (const id of ids) this.#addTail(this.#packs.get(id)!, loaded.get(id) ?? []);
-      } catch (error) {
-        this.#tailPending.push(...ids);
-        throw error;
-      }
+      this.#tailLoading ??= this.#loadPending().finally(() => {
+        this.#tailLoading = null;
+      });
+      await this.#tailLoading;
     }
+  }
+
+  async #loadPending(): Promise<void> {
+    const ids = [...this.#tailPending];
+    const loaded = await this.#catalog.blocks(this.poolId, ids);
+    for (const id of ids) this.#addTail(this.#packs.get(id)!, loaded.get(id) ?? []);
+    this.#tailPending.splice(0, ids.length);
   }
 
   /**
    * Where each raw oid is stored, null where the pool has none. Of several copies the choice is the oldest wherever a tail pack is among
-   * them: a thin delta was made when its base was there already, so chains over the oldest copies cannot run in a circle.
+   * them, so that what a thin delta is based on comes from an older pack than the delta.
    */
   async find(oids: Buffer): Promise<(Location | null)[]> {
     await this.#loadTails();
@@ -143,15 +156,20 @@ export class PoolIndex {
     const found: (Location | null)[] = new Array(count).fill(null);
     let open: number[] = [];
     for (let i = 0; i < count; i++) {
+      const pause = breath();
+      if (pause) await pause;
       const at = this.#tailMap.get(oids, i * width);
-      if (at >= 0) found[i] = location(this.#tailPacks[at]!, this.#tailBlocks[at]!, this.#tailRows[at]!);
-      if (at < 0 || this.#tailPacks[at]!.hasDuplicates) open.push(i);
+      const copy = at < 0 ? null : this.#tailCopies[at]!;
+      if (copy !== null) found[i] = location(copy);
+      if (copy === null || copy.pack.hasDuplicates) open.push(i);
     }
     for (let s = this.#stores.length - 1; s >= 0 && open.length > 0; s--) {
       const store = this.#stores[s]!;
       await this.#loadFor(store, oids, open);
       const still: number[] = [];
       for (const i of open) {
+        const pause = breath();
+        if (pause) await pause;
         const hit = this.#findIn(store, oids, i * width);
         if (hit === null) still.push(i);
         else found[i] = older(found[i]!, hit);
@@ -165,7 +183,7 @@ export class PoolIndex {
   peek(oids: Buffer, at: number): Location | null | undefined {
     if (this.#tailPending.length > 0) return undefined;
     const tail = this.#tailMap.get(oids, at);
-    const inTail = tail < 0 ? null : location(this.#tailPacks[tail]!, this.#tailBlocks[tail]!, this.#tailRows[tail]!);
+    const inTail = tail < 0 ? null : location(this.#tailCopies[tail]!);
     if (inTail !== null && !inTail.pack.hasDuplicates) return inTail;
     for (let s = this.#stores.length - 1; s >= 0; s--) {
       const store = this.#stores[s]!;
@@ -217,32 +235,127 @@ export class PoolIndex {
     if (block === undefined) return null;
     const row = lastNotAbove(block.oids, block.kinds.length, width, oids, at);
     if (row < 0 || block.oids.compare(oids, at, at + width, row * width, (row + 1) * width) !== 0) return null;
-    return location(store.pack, block, row);
+    return location({ pack: store.pack, block, row });
   }
-}
 
-function older(tail: Location | null, store: Location): Location {
-  return tail !== null && tail.pack.id < store.pack.id ? tail : store;
-}
-
-function location(pack: Pack, block: ObjectBlock, row: number): Location {
-  return {
-    pack,
-    kind: block.kinds[row]!,
-    sizeBytes: block.sizes[row]!,
-    offset: block.offsets[row]!,
-    lengthBytes: block.lengths[row]!,
-  };
-}
-
-/** The last of `count` ascending oids that is not above `oids[at]`, or -1. */
-function lastNotAbove(sorted: Buffer, count: number, width: number, oids: Buffer, at: number): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (sorted.compare(oids, at, at + width, middle * width, (middle + 1) * width) > 0) high = middle;
-    else low = middle + 1;
+  /** Where some of the packs hold each raw oid: the copy in the oldest of them, null where none does. */
+  async among(oids: Buffer, accepts: (pack: Pack) => boolean): Promise<(Location | null)[]> {
+    await this.#loadTails();
+    const count = oids.length / this.#oidBytes;
+    const all = Array.from({ length: count }, (_, i) => i);
+    for (const store of this.#stores) if (accepts(store.pack)) await this.#loadFor(store, oids, all);
+    const found: (Location | null)[] = [];
+    for (const i of all) {
+      const pause = breath();
+      if (pause) await pause;
+      found.push(this.peekAmong(oids, i * this.#oidBytes, accepts) ?? null);
+    }
+    return found;
   }
-  return low - 1;
+
+  /** Like `among` for one oid, but from what is loaded already: undefined when that cannot tell. */
+  peekAmong(oids: Buffer, at: number, accepts: (pack: Pack) => boolean): Location | null | undefined {
+    if (this.#tailPending.length > 0) return undefined;
+    let found: Location | null = null;
+    const tail = this.#tailMap.get(oids, at);
+    for (const copy of tail < 0 ? [] : this.#copies(tail)) {
+      if (accepts(copy.pack) && (found === null || copy.pack.id < found.pack.id)) found = location(copy);
+    }
+    for (const store of this.#stores) {
+      if (!accepts(store.pack)) continue;
+      if (store.map === null && (store.directory === null || !this.#blockLoaded(store, oids, at))) return undefined;
+      const hit = this.#findIn(store, oids, at);
+      if (hit !== null && (found === null || hit.pack.id < found.pack.id)) found = hit;
+    }
+    return found;
+  }
+
+  /**
+   * All places of the base that a delta of `pack` names by oid, the likeliest first: its own copy, then those of store packs, which lack no base,
+   * then those of tail packs. Copies of the same objects in several packs may be deltas of each other, so one place may lead in a circle; another
+   * does not. Undefined when what is loaded cannot tell.
+   */
+  peekBases(pack: Pack, oids: Buffer, at: number): readonly Location[] | undefined {
+    const own = this.peekAmong(oids, at, (candidate) => candidate === pack);
+    if (own === undefined) return undefined;
+    if (own !== null && !pack.hasDuplicates && pack.tier === 'store') return [own];
+    const places = own === null ? [] : [own];
+    for (const store of this.#stores) {
+      if (store.pack === pack) continue;
+      const hit = this.peekAmong(oids, at, (candidate) => candidate === store.pack);
+      if (hit === undefined) return undefined;
+      if (hit !== null) places.push(hit);
+    }
+    const tail = this.#tailMap.get(oids, at);
+    for (const copy of tail < 0 ? [] : this.#copies(tail)) if (copy.pack !== pack) places.push(location(copy));
+    return places;
+  }
+
+  /** Loads what `peekBases` needs to tell. */
+  async loadForBase(oid: Buffer): Promise<void> {
+    await this.among(oid, () => true);
+  }
+
+  #copies(at: number): readonly Copy[] {
+    const more = this.#tailMore.get(at);
+    return more === undefined ? [this.#tailCopies[at]!] : [this.#tailCopies[at]!, ...more];
+  }
+
+  /**
+   * Whether two of these packs may hold the same object. A push notes what it finds in the pool when it comes; two that come at the same
+   * time do not see each other, so packs are compared here as well, each once in the life of this process.
+   */
+  async mayShare(packs: readonly Pack[]): Promise<boolean> {
+    if (packs.some((pack) => pack.hasDuplicates)) return true;
+    const turn = this.#comparing.then(() => this.#compareAll(packs));
+    this.#comparing = turn.catch(() => {});
+    await turn;
+    return packs.some((pack) => this.#sharing.has(pack.id));
+  }
+
+  async #compareAll(packs: readonly Pack[]): Promise<void> {
+    await this.#loadTails();
+    for (const pack of packs) {
+      if (this.#apart.has(pack.id) || this.#sharing.has(pack.id)) continue;
+      ((await this.#sharesWithThoseApart(pack)) ? this.#sharing : this.#apart).add(pack.id);
+    }
+  }
+
+  async #sharesWithThoseApart(pack: Pack): Promise<boolean> {
+    if (this.#apart.size === 0) return false;
+    if (pack.tier === 'tail') {
+      const oids = await this.#oidsOf([pack]);
+      for (let at = 0; at < oids.length; at += this.#oidBytes) {
+        const index = this.#tailMap.get(oids, at);
+        if (this.#copies(index).some((copy) => this.#apart.has(copy.pack.id))) return true;
+      }
+    } else {
+      const tails = [...this.#tailLoaded.keys()].filter((id) => this.#apart.has(id)).map((id) => this.#packs.get(id)!);
+      if (await this.#holdsAny(pack, await this.#oidsOf(tails))) return true;
+    }
+    for (const { pack: other } of this.#stores) {
+      if (!this.#apart.has(other.id)) continue;
+      const [few, many] = pack.tier === 'tail' || pack.objectCount <= other.objectCount ? [pack, other] : [other, pack];
+      if (await this.#holdsAny(many, await this.#oidsOf([few]))) return true;
+    }
+    return false;
+  }
+
+  async #oidsOf(packs: readonly Pack[]): Promise<Buffer> {
+    await this.loadWhole(packs);
+    return Buffer.concat(packs.flatMap((pack) => this.blocksOf(pack).map((block) => block.oids)));
+  }
+
+  /** Whether a store pack holds one of the oids. */
+  async #holdsAny(pack: Pack, oids: Buffer): Promise<boolean> {
+    const store = this.#stores.find((candidate) => candidate.pack.id === pack.id)!;
+    const all = Array.from({ length: oids.length / this.#oidBytes }, (_, i) => i);
+    await this.#loadFor(store, oids, all);
+    for (const i of all) {
+      const pause = breath();
+      if (pause) await pause;
+      if (this.#findIn(store, oids, i * this.#oidBytes) !== null) return true;
+    }
+    return false;
+  }
 }

@@ -22,7 +22,12 @@ export interface RangeOptions {
  * Commits that `wants` reach and `haves` do not. Walks both sides together in order of generation, so a step never meets an ancestor
  * before its descendants, and stops when only the client's side is left: the cost is the difference, not the history.
  */
-export function commitRange(graph: CommitGraph, wants: Iterable<number>, haves: Iterable<number>, options: RangeOptions = {}): CommitRange {
+export function commitRange(
+  graph: CommitGraph,
+  wants: Iterable<number>,
+  haves: Iterable<number>,
+  options: RangeOptions = {},
+): CommitRange {
   const isSent = new NodeSet();
   const isHad = new NodeSet();
   const queued = new NodeSet();

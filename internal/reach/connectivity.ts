@@ -42,7 +42,11 @@ interface PackCommit {
  * commits by the graph; trees and blobs by comparing new trees with those of their commits' parents, path by path (`trees`: the pack's
  * own trees when they are at hand, else the parents' trees are listed whole); the rest by `proveReached`.
  */
-export async function checkConnectivity(view: RepositoryView, links: IncomingLinks, trees: ReadonlyMap<string, Buffer> | null): Promise<Connectivity> {
+export async function checkConnectivity(
+  view: RepositoryView,
+  links: IncomingLinks,
+  trees: ReadonlyMap<string, Buffer> | null,
+): Promise<Connectivity> {
   const width = view.pool.graph.oidBytes;
   const { oids, kinds } = links.frontier;
   const reached = view.reached();
@@ -92,7 +96,12 @@ async function unprovenOf(view: RepositoryView, oids: readonly Buffer[]): Promis
 }
 
 /** Links to trees and blobs are missing when unproven, or when what is there is of another kind than the link asks for. */
-async function checkKinds(view: RepositoryView, links: IncomingLinks, missing: Set<string>, unproven: ReadonlySet<string>): Promise<void> {
+async function checkKinds(
+  view: RepositoryView,
+  links: IncomingLinks,
+  missing: Set<string>,
+  unproven: ReadonlySet<string>,
+): Promise<void> {
   const width = view.pool.graph.oidBytes;
   const { oids, kinds } = links.frontier;
   const locations = await view.pool.index.find(oids);
@@ -128,7 +137,8 @@ function boundaryTrees(view: RepositoryView, commits: readonly PackCommit[]): Ma
   for (const commit of commits) {
     for (const parent of commit.parents) {
       const node = graph.find(parent);
-      if (node >= 0 && graph.isCommit(node) && reached.has(node)) trees.set(parent.toString('hex'), Buffer.from(graph.target(node)));
+      if (node >= 0 && graph.isCommit(node) && reached.has(node))
+        trees.set(parent.toString('hex'), Buffer.from(graph.target(node)));
     }
   }
   return trees;

@@ -130,14 +130,24 @@ export class CommitGraph {
     return null;
   }
 
-  /** Takes in a pack's graph records. */
+  /** Takes in a pack's graph records; the parents of its commits are in it or were added before. */
   add(packId: number, blocks: readonly Buffer[]): void {
+    this.addAll([{ packId, blocks }]);
+  }
+
+  /** Takes in packs that have parents in each other, in any order: their numbers say nothing, since several processes hand them out. */
+  addAll(packs: readonly { readonly packId: number; readonly blocks: readonly Buffer[] }[]): void {
+    const fresh: number[] = [];
+    for (const { packId, blocks } of packs) this.#addPack(packId, blocks, fresh);
+    this.#number(fresh);
+  }
+
+  #addPack(packId: number, blocks: readonly Buffer[], fresh: number[]): void {
     assert(!this.#packOrdinals.has(packId), `graph records of pack ${packId} are added once`);
     const ordinal = this.#packIds.length;
     this.#packIds.push(packId);
     this.#packCommits.push(0);
     this.#packOrdinals.set(packId, ordinal);
-    const fresh: number[] = [];
     for (const records of blocks) {
       readGraphRecords(records, this.format, {
         commit: (bytes, oidAt, treeAt, time, parentsAt, parentCount) => {
@@ -166,7 +176,6 @@ export class CommitGraph {
         },
       });
     }
-    this.#number(fresh);
   }
 
   has(packId: number): boolean {

@@ -5,11 +5,11 @@
  * Promises: presence in the pool proves nothing; every answer here comes from a repository's own refs. Views never change under a request.
  */
 export { type CommitRange, commitRange, type RangeOptions } from './ancestry.ts';
-export { checkConnectivity, type Connectivity, type IncomingLinks, linkKey } from './connectivity.ts';
+export { type Connectivity, checkConnectivity, type IncomingLinks, linkKey } from './connectivity.ts';
 export { CommitGraph } from './graph.ts';
 export { flood, NodeSet } from './marks.ts';
-export { PoolView } from './pool-view.ts';
-export { proveReached, reachedWithLog, rootsOf } from './prove.ts';
+export type { PoolView } from './pool-view.ts';
+export { proveReached, reachedWithLog } from './prove.ts';
 export { Repositories } from './repositories.ts';
 export { RepositoryView, tipsWithin } from './repository-view.ts';
 export { diffTree, kindOfMode, listTree, type TreeSource } from './tree-walk.ts';

@@ -28,7 +28,7 @@ export class PoolView implements TreeSource {
   }
 
   get memoryBytes(): number {
-    return this.index.bytes + this.graph.bytes;
+    return this.index.bytes + this.graph.bytes + this.reader.bytes;
   }
 
   /** Makes all live packs known (`ids` null), or those that are named. */
@@ -45,14 +45,17 @@ export class PoolView implements TreeSource {
     const packs = (await this.#catalog.packs(this.poolId, unknown)).filter((pack) => !this.index.packs.has(pack.id));
     const records = new Map<number, Buffer[]>(packs.map((pack) => [pack.id, []]));
     if (packs.length > 0) {
-      for (const block of await this.#catalog.graphBlocks(this.poolId, packs.map((pack) => pack.id))) {
+      for (const block of await this.#catalog.graphBlocks(
+        this.poolId,
+        packs.map((pack) => pack.id),
+      )) {
         records.get(block.packId)?.push(block.records);
       }
     }
-    for (const pack of packs) {
-      this.graph.add(pack.id, records.get(pack.id)!);
-      this.index.add(pack);
-    }
+    // A push of this process may have brought one meanwhile.
+    const fresh = packs.filter((pack) => !this.index.packs.has(pack.id));
+    this.graph.addAll(fresh.map((pack) => ({ packId: pack.id, blocks: records.get(pack.id)! })));
+    for (const pack of fresh) this.index.add(pack);
     if (ids === null) this.#loaded = true;
   }
 

@@ -50,10 +50,11 @@ async function walkFor(view: RepositoryView, wanted: OidMap, signal?: AbortSigna
     seen.add(data, at);
     if (seen.size === known) return false;
     if (wanted.has(data, at)) left--;
-    if (seen.size > WALK_OBJECTS_MAX) throw new PackhouseError('walk-limit', `walk visited more than ${WALK_OBJECTS_MAX} objects`);
+    if (seen.size > WALK_OBJECTS_MAX)
+      throw new PackhouseError('walk-limit', `walk visited more than ${WALK_OBJECTS_MAX} objects`);
     return left > 0;
   };
-  for (const root of rootsOf(view, view.reached())) {
+  for (const root of await rootsOf(view, view.reached())) {
     if (left === 0) return seen;
     signal?.throwIfAborted();
     if (meet(root.oid, 0) && root.kind === KIND_TREE) await listTree(view.pool, view.format, root.oid, meet);
@@ -63,7 +64,7 @@ async function walkFor(view: RepositoryView, wanted: OidMap, signal?: AbortSigna
 }
 
 /** Root trees of commits, newest first, and trees and blobs that tags or refs name directly. */
-export function rootsOf(view: RepositoryView, nodes: NodeSet): { oid: Buffer; kind: number }[] {
+export async function rootsOf(view: RepositoryView, nodes: NodeSet): Promise<{ oid: Buffer; kind: number }[]> {
   const { graph } = view.pool;
   const commits: number[] = [];
   const roots: { oid: Buffer; kind: number }[] = [];
@@ -74,19 +75,16 @@ export function rootsOf(view: RepositoryView, nodes: NodeSet): { oid: Buffer; ki
       roots.push({ oid: Buffer.from(graph.target(node)), kind: graph.targetKind(node) });
     }
   }
-  for (const ref of view.refs.values()) {
-    // A ref on a tree or blob: not in the graph. Which of the two it is shows when it is read.
-    if (graph.find(ref.oid) < 0) roots.push({ oid: ref.oid, kind: 0 });
-  }
+  // Refs on trees and blobs are not in the graph.
+  const named = [...view.refs.values()].filter((ref) => graph.find(ref.oid) < 0).map((ref) => ref.oid);
+  const locations = await view.pool.index.find(Buffer.concat(named));
+  named.forEach((oid, i) => {
+    const kind = locations[i]?.kind;
+    if (kind !== undefined) roots.push({ oid, kind });
+  });
   commits.sort((a, b) => graph.time(b) - graph.time(a));
   for (const node of commits) roots.push({ oid: Buffer.from(graph.target(node)), kind: KIND_TREE });
   return roots;
-}
-
-/** Kinds of objects by oid, 0 where the pool has none. Only for oids that are proven. */
-export async function kindsOf(view: RepositoryView, oids: Buffer): Promise<Uint8Array> {
-  const locations = await view.pool.index.find(oids);
-  return Uint8Array.from(locations, (location) => location?.kind ?? 0);
 }
 
 /** Commits and tags that refs reach or, within the retention of the push log, have reached. */
@@ -97,4 +95,3 @@ export function reachedWithLog(view: RepositoryView, loggedTips: readonly Buffer
   for (const tip of loggedTips) flood(graph, nodes, graph.find(tip));
   return nodes;
 }
-

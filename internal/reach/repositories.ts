@@ -68,24 +68,35 @@ export class Repositories {
       this.#slots.delete(`${owner}/${name}`);
       return null;
     }
-    const pool = this.#pool(state.poolId, state.format);
     if (before !== null && !state.full) {
-      if (state.newPacks.length > 0) await pool.learn(state.newPacks);
+      // Its own pool, even if that was evicted meanwhile: another one does not know what the view has seen.
+      this.#touch(before.pool);
+      if (state.newPacks.length > 0) await before.pool.learn(state.newPacks);
       slot.view = before.next(state);
     } else {
+      const pool = this.#pool(state.poolId, state.format);
       await pool.learn(null);
-      slot.view = new RepositoryView(owner, name, pool, state, sortRefs(state.refs.filter((ref): ref is Ref => ref.oid !== null)));
+      slot.view = new RepositoryView(
+        owner,
+        name,
+        pool,
+        state,
+        sortRefs(state.refs.filter((ref): ref is Ref => ref.oid !== null)),
+      );
     }
     this.#evict();
     return slot.view;
   }
 
   #pool(poolId: number, format: RepositoryView['format']): PoolView {
-    let pool = this.#pools.get(poolId);
-    if (pool === undefined) pool = new PoolView(this.#catalog, this.#bytes, poolId, format);
-    else this.#pools.delete(poolId);
-    this.#pools.set(poolId, pool);
+    const pool = this.#pools.get(poolId) ?? new PoolView(this.#catalog, this.#bytes, poolId, format);
+    this.#touch(pool);
     return pool;
+  }
+
+  #touch(pool: PoolView): void {
+    this.#pools.delete(pool.poolId);
+    this.#pools.set(pool.poolId, pool);
   }
 
   /** Forgets the least recently used pools, and the repositories that show them, until the rest fits. One always stays. */

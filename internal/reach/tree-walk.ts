@@ -1,4 +1,14 @@
-import { KIND_BLOB, KIND_TREE, MODE_GITLINK, MODE_TREE, MODE_TYPE_MASK, type ObjectFormat, OidMap, oidLength, TreeCursor } from '../object/mod.ts';
+import {
+  KIND_BLOB,
+  KIND_TREE,
+  MODE_GITLINK,
+  MODE_TREE,
+  MODE_TYPE_MASK,
+  type ObjectFormat,
+  oidLength,
+  TreeCursor,
+} from '../object/mod.ts';
+import { breath } from '../packread/mod.ts';
 
 /** Raw trees by oid: a view that stays valid; a promise only when it must be waited for. */
 export interface TreeSource {
@@ -21,6 +31,8 @@ export async function listTree(source: TreeSource, format: ObjectFormat, root: B
   const width = oidLength(format);
   const stack: { oid: Buffer; depth: number }[] = [{ oid: root, depth: 1 }];
   while (stack.length > 0) {
+    const pause = breath();
+    if (pause) await pause;
     const { oid, depth } = stack.pop()!;
     const read = source.tree(oid);
     const data = Buffer.isBuffer(read) ? read : await read;
@@ -101,6 +113,8 @@ export async function diffTree(root: Buffer, olds: readonly Buffer[], options: T
   const cursor = new TreeCursor(format);
   const stack: { fresh: Buffer; olds: readonly Buffer[]; depth: number }[] = [{ fresh: root, olds, depth: 1 }];
   while (stack.length > 0) {
+    const pause = breath();
+    if (pause) await pause;
     const pair = stack.pop()!;
     const freshRead = source.tree(pair.fresh);
     const fresh = new EntryList(Buffer.isBuffer(freshRead) ? freshRead : await freshRead, cursor);
@@ -149,9 +163,4 @@ function pairEntries(fresh: EntryList, old: EntryList, width: number, same: Uint
       j++;
     }
   }
-}
-
-/** A set of oids that also answers for views of trees. */
-export function newOidSet(format: ObjectFormat): OidMap {
-  return new OidMap(oidLength(format));
 }

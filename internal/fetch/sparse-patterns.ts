@@ -1,0 +1,196 @@
+/** What a list of patterns says of a path: null when none matches, so that its folder decides. */
+export type SparseVerdict = boolean | null;
+
+type Token =
+  | { readonly kind: 'char'; readonly code: number }
+  /** `?`: one character, no slash. */
+  | { readonly kind: 'any' }
+  | { readonly kind: 'set'; readonly has: (code: number) => boolean }
+  /** `*`: characters other than slashes. */
+  | { readonly kind: 'star' }
+  /** Any characters. */
+  | { readonly kind: 'all' }
+  /** `**` and its slash: nothing, or any characters up to a slash. */
+  | { readonly kind: 'folders' };
+
+interface Pattern {
+  readonly tokens: readonly Token[];
+  readonly isNegative: boolean;
+  readonly foldersOnly: boolean;
+  /** Without a slash: the last part of a path is compared alone. */
+  readonly nameOnly: boolean;
+}
+
+const SLASH = 0x2f;
+
+/**
+ * Patterns of a sparse specification, in the grammar of gitignore: the last one that matches decides. Paths and patterns are binary strings.
+ * Matching takes time in proportion to pattern times path, whatever the pattern: whoever may push may write one.
+ */
+export class SparsePatterns {
+  readonly #patterns: readonly Pattern[];
+
+  constructor(text: string) {
+    this.#patterns = text
+      .replace(/^\xef\xbb\xbf/, '')
+      .split('\n')
+      .map(parsePattern)
+      .filter((pattern) => pattern !== null)
+      .reverse();
+  }
+
+  verdict(path: string, isFolder: boolean): SparseVerdict {
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    for (const pattern of this.#patterns) {
+      if (pattern.foldersOnly && !isFolder) continue;
+      if (matches(pattern.tokens, pattern.nameOnly ? name : path)) return !pattern.isNegative;
+    }
+    return null;
+  }
+}
+
+function parsePattern(line: string): Pattern | null {
+  if (line.startsWith('#')) return null;
+  let text = line.replace(/\r$/, '').replace(/((?:\\.|[^\\ ])?) +$/, '$1');
+  const isNegative = text.startsWith('!');
+  if (isNegative) text = text.slice(1);
+  const foldersOnly = text.endsWith('/');
+  if (foldersOnly) text = text.slice(0, -1);
+  if (text === '' && !foldersOnly) return null;
+  const nameOnly = !text.includes('/');
+  if (text.startsWith('/')) text = text.slice(1);
+  return { tokens: tokensOf(text), isNegative, foldersOnly, nameOnly };
+}
+
+function tokensOf(text: string): Token[] {
+  const tokens: Token[] = [];
+  for (let at = 0; at < text.length; ) {
+    const char = text[at]!;
+    if (char === '*') {
+      let end = at;
+      while (text[end] === '*') end++;
+      const bounded = end - at >= 2 && (at === 0 || text[at - 1] === '/');
+      if (bounded && text[end] === '/') {
+        tokens.push({ kind: 'folders' });
+        end++;
+      } else {
+        tokens.push({ kind: bounded && end === text.length ? 'all' : 'star' });
+      }
+      at = end;
+    } else if (char === '?') {
+      tokens.push({ kind: 'any' });
+      at++;
+    } else if (char === '[') {
+      const set = setAt(text, at);
+      if (set === null) return [NEVER];
+      tokens.push(set.token);
+      at = set.end;
+    } else {
+      if (char === '\\') at++;
+      // A backslash at the end matches nothing.
+      if (at === text.length) return [NEVER];
+      tokens.push({ kind: 'char', code: text.charCodeAt(at++) });
+    }
+  }
+  return tokens;
+}
+
+const NEVER: Token = { kind: 'set', has: () => false };
+
+const CLASSES: Readonly<Record<string, RegExp>> = {
+  alnum: /[0-9A-Za-z]/,
+  alpha: /[A-Za-z]/,
+  blank: /[ \t]/,
+  cntrl: /[\x00-\x1f\x7f]/,
+  digit: /[0-9]/,
+  graph: /[\x21-\x7e]/,
+  lower: /[a-z]/,
+  print: /[\x20-\x7e]/,
+  punct: /[!-/:-@[-`{-~]/,
+  space: /[ \t\n\v\f\r]/,
+  upper: /[A-Z]/,
+  xdigit: /[0-9A-Fa-f]/,
+};
+
+/** The bracket expression that starts at `text[start]`; null when it does not end. */
+function setAt(text: string, start: number): { token: Token; end: number } | null {
+  let at = start + 1;
+  const isInverted = text[at] === '!' || text[at] === '^';
+  if (isInverted) at++;
+  const codes = new Uint8Array(256);
+  for (let first = true; first || text[at] !== ']'; first = false) {
+    if (at >= text.length) return null;
+    const named = /^\[:([a-z]*):\]/.exec(text.slice(at, at + 12));
+    if (named !== null) {
+      const test = CLASSES[named[1]!];
+      if (test === undefined) return null;
+      for (let code = 0; code < 256; code++) if (test.test(String.fromCharCode(code))) codes[code] = 1;
+      at += named[0].length;
+      continue;
+    }
+    const from = codeAt(text, at);
+    let to = from;
+    if (text[from.end] === '-' && from.end + 1 < text.length && text[from.end + 1] !== ']') to = codeAt(text, from.end + 1);
+    codes.fill(1, from.code, Math.max(from.code, to.code + 1));
+    at = to.end;
+  }
+  const has = (code: number): boolean => code !== SLASH && (codes[code] === 1) !== isInverted;
+  return { token: { kind: 'set', has }, end: at + 1 };
+}
+
+function codeAt(text: string, at: number): { code: number; end: number } {
+  const from = text[at] === '\\' && at + 1 < text.length ? at + 1 : at;
+  return { code: text.charCodeAt(from), end: from + 1 };
+}
+
+/** Follows all ways through the tokens at once; state i means that the first i tokens are matched. */
+function matches(tokens: readonly Token[], path: string): boolean {
+  const count = tokens.length;
+  let now = new Uint8Array(count + 1);
+  let next = new Uint8Array(count + 1);
+  /** Inside the characters that a `folders` token takes. */
+  const inside = new Uint8Array(count + 1);
+  now[0] = 1;
+  skipEmpty(tokens, now, inside);
+  for (let at = 0; at < path.length; at++) {
+    const code = path.charCodeAt(at);
+    next.fill(0);
+    let alive = false;
+    for (let i = 0; i < count; i++) {
+      if (now[i] === 0 && inside[i] === 0) continue;
+      const token = tokens[i]!;
+      alive = true;
+      if (token.kind === 'folders') {
+        if (code === SLASH) next[i + 1] = 1;
+      } else if (now[i] === 1 && takes(token, code)) next[token.kind === 'star' || token.kind === 'all' ? i : i + 1] = 1;
+    }
+    if (!alive) return false;
+    [now, next] = [next, now];
+    skipEmpty(tokens, now, inside);
+  }
+  return now[count] === 1;
+}
+
+function takes(token: Token, code: number): boolean {
+  switch (token.kind) {
+    case 'char':
+      return token.code === code;
+    case 'any':
+    case 'star':
+      return code !== SLASH;
+    case 'set':
+      return token.has(code);
+    default:
+      return true;
+  }
+}
+
+/** Goes past tokens that may match nothing. */
+function skipEmpty(tokens: readonly Token[], states: Uint8Array, inside: Uint8Array): void {
+  for (let i = 0; i < tokens.length; i++) {
+    const { kind } = tokens[i]!;
+    if (states[i] === 0 || (kind !== 'star' && kind !== 'all' && kind !== 'folders')) continue;
+    states[i + 1] = 1;
+    if (kind === 'folders') inside[i] = 1;
+  }
+}

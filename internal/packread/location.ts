@@ -1,0 +1,44 @@
+import type { ObjectBlock, Pack } from '../catalog/mod.ts';
+
+/** Where one object is stored. */
+export interface Location {
+  readonly pack: Pack;
+  readonly kind: number;
+  readonly sizeBytes: number;
+  /** First byte of the entry in the pack, and the entry's bytes. */
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+/** One row of a pack's index. */
+export interface Copy {
+  readonly pack: Pack;
+  readonly block: ObjectBlock;
+  readonly row: number;
+}
+
+export function older(tail: Location | null, store: Location): Location {
+  return tail !== null && tail.pack.id < store.pack.id ? tail : store;
+}
+
+export function location({ pack, block, row }: Copy): Location {
+  return {
+    pack,
+    kind: block.kinds[row]!,
+    sizeBytes: block.sizes[row]!,
+    offset: block.offsets[row]!,
+    lengthBytes: block.lengths[row]!,
+  };
+}
+
+/** The last of `count` ascending oids that is not above `oids[at]`, or -1. */
+export function lastNotAbove(sorted: Buffer, count: number, width: number, oids: Buffer, at: number): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted.compare(oids, at, at + width, middle * width, (middle + 1) * width) > 0) high = middle;
+    else low = middle + 1;
+  }
+  return low - 1;
+}

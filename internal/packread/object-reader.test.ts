@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Pack } from '../catalog/mod.ts';
+import { buildDelta, entry, oidOf, refDelta, seededBytes } from '../testkit/mod.ts';
+import { ObjectReader } from './object-reader.ts';
+import { PackBytes } from './pack-bytes.ts';
+import { type StoredEntry, TestPool } from './packread-testing.ts';
+import { PoolIndex } from './pool-index.ts';
+
+const [A, B] = ['first version\n', 'second version\n'];
+
+function whole(body: string | Buffer): StoredEntry {
+  return { oid: oidOf('blob', body), kind: 3, sizeBytes: body.length, bytes: entry('blob', body) };
+}
+
+/** An entry that makes `body` of any base by inserting all of it. */
+function deltaOn(base: string, body: string): StoredEntry {
+  const delta = buildDelta(base.length, body.length, [{ insert: body }]);
+  return { oid: oidOf('blob', body), kind: 3, sizeBytes: body.length, bytes: refDelta(oidOf('blob', base), delta) };
+}
+
+describe('reading objects', () => {
+  let pool: TestPool;
+  before(async () => {
+    pool = await TestPool.start();
+  });
+  after(() => pool?.close());
+
+  function reader(packs: readonly Pack[], cacheBytes = 1 << 20): { read(body: string | Buffer): Promise<Buffer> } {
+    const index = new PoolIndex(pool.catalog, pool.poolId, 'sha1');
+    for (const pack of packs) index.add(pack);
+    const objects = new ObjectReader(new PackBytes(pool.catalog, pool.store, cacheBytes), index);
+    return {
+      async read(body) {
+        const [location] = await index.find(Buffer.from(oidOf('blob', body), 'hex'));
+        return (await objects.read(location!)).data;
+      },
+    };
+  }
+
+  test('copies in several packs that are deltas of each other still lead to the object', async () => {
+    const packs = [
+      await pool.put('tail', [deltaOn(A, B)]),
+      await pool.put('tail', [deltaOn(B, A), whole(B)], { hasDuplicates: true }),
+      await pool.put('store', [deltaOn(B, A), whole(B)], { hasDuplicates: true }),
+      await pool.put('tail', [deltaOn(B, A)], { hasDuplicates: true }),
+    ];
+    for (const order of [packs, [...packs].reverse(), [packs[0]!, packs[3]!, packs[1]!], [packs[3]!, packs[0]!, packs[2]!]]) {
+      for (const body of [A, B]) assert.equal((await reader(order).read(body)).toString(), body);
+    }
+  });
+
+  test('a circle of deltas is an error, not a loop', async () => {
+    const packs = [await pool.put('tail', [deltaOn(A, B)]), await pool.put('tail', [deltaOn(B, A)])];
+    await assert.rejects(reader(packs).read(A), /delta chain does not end/);
+  });
+
+  test('a base that is nowhere is an error', async () => {
+    const packs = [await pool.put('tail', [deltaOn('nobody has this', A)])];
+    await assert.rejects(reader(packs).read(A), /delta base [0-9a-f]{40} is absent/);
+  });
+
+  test('a chain over hundreds of tail packs is followed', async () => {
+    const versions = Array.from({ length: 300 }, (_, i) => `version ${i}\n`);
+    const packs: Pack[] = [];
+    for (const [i, body] of versions.entries())
+      packs.push(await pool.put('tail', [i === 0 ? whole(body) : deltaOn(versions[i - 1]!, body)]));
+    assert.equal((await reader(packs).read(versions.at(-1)!)).toString(), versions.at(-1));
+  });
+
+  test('an entry that is larger than the cache is read all the same', async () => {
+    const bodies = [seededBytes(1, 3 << 20), seededBytes(2, 2_500_000), Buffer.from('small')];
+    for (const tier of ['store', 'tail'] as const) {
+      const pack = await pool.put(tier, bodies.map(whole));
+      for (const cacheBytes of [10, 1 << 20, 3 << 20, 64 << 20]) {
+        const { read } = reader([pack], cacheBytes);
+        const found = await Promise.all(bodies.map((body) => read(body)));
+        found.forEach((data, i) => {
+          assert(data.equals(bodies[i]!));
+        });
+      }
+    }
+  });
+});

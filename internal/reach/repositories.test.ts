@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { type Catalog, openCatalog, type Pack, type Repository } from '../catalog/mod.ts';
+import { encodeCommitRecord, KIND_COMMIT } from '../object/mod.ts';
+import { PackBytes } from '../packread/mod.ts';
+import { createFsStore } from '../packstore/mod.ts';
+import { oidOf, scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { Repositories } from './repositories.ts';
+
+const oid = (name: string): Buffer => Buffer.from(oidOf('blob', name), 'hex');
+
+describe('the repositories that a process knows', () => {
+  let database: TestDatabase;
+  let catalog: Catalog;
+  before(async () => {
+    database = await startTestDatabase();
+    catalog = openCatalog({ url: database.url, poolMax: 4 });
+  });
+  after(async () => {
+    await catalog?.close();
+    await database?.stop();
+  });
+
+  function known(memoryBytesMax = 1 << 30, from: Catalog = catalog): Repositories {
+    return new Repositories(from, new PackBytes(from, createFsStore({ root: scratchFolder('packs') }), 1 << 20), memoryBytesMax);
+  }
+
+  function create(name: string): Promise<Repository> {
+    return catalog.createRepository({ owner: 'o', name, format: 'sha1', private: false });
+  }
+
+  /** A pack of one commit, which a branch is set to. Numbers of packs come from the caller: processes reserve them in batches. */
+  async function push(
+    repository: Repository,
+    branch: string,
+    commit: string,
+    parents: string[],
+    before: string | null,
+    id?: number,
+  ): Promise<Pack> {
+    const record = encodeCommitRecord(oid(commit), { tree: oid('tree'), parents: parents.map(oid), committerTimeSeconds: 1 });
+    const packId = id ?? (await catalog.reservePackId());
+    await catalog.publish(
+      {
+        repositoryId: repository.id,
+        poolId: repository.poolId,
+        atomic: true,
+        commands: [
+          { name: `refs/heads/${branch}`, oldOid: before === null ? null : oid(before), newOid: oid(commit), peeled: null },
+        ],
+        head: null,
+        actor: '',
+        requestId: '',
+        options: [],
+        pack: {
+          id: packId,
+          place: { kind: 'tail', bytes: Buffer.from('PACK') },
+          lengthBytes: 4,
+          objectCount: 1,
+          checksum: oid('checksum'),
+          allReached: true,
+          based: true,
+          hasDuplicates: false,
+          tips: oid(commit),
+          blocks: [
+            {
+              oids: oid(commit),
+              kinds: Uint8Array.of(KIND_COMMIT),
+              sizes: Float64Array.of(1),
+              offsets: Float64Array.of(12),
+              lengths: Float64Array.of(1),
+            },
+          ],
+          graph: [record],
+        },
+      },
+      'sha1',
+    );
+    return (await catalog.packs(repository.poolId, [packId]))[0]!;
+  }
+
+  test('a pack whose parents came with a larger number is numbered after them', async () => {
+    const repository = await create('order');
+    const [small, large] = [await catalog.reservePackId(), await catalog.reservePackId()];
+    await push(repository, 'main', 'a', [], null, large);
+    await push(repository, 'main', 'b', ['a'], 'a', small);
+    const { graph } = (await known().open('o', 'order'))!.pool;
+    assert.deepEqual(
+      ['a', 'b'].map((name) => graph.generation(graph.find(oid(name)))),
+      [1, 2],
+    );
+  });
+
+  test('a pack that this process publishes while another request learns of it is taken in once', async () => {
+    const repository = await create('race');
+    await push(repository, 'main', 'a', [], null);
+    let arrived = (): void => {};
+    const inTheMiddle = new Promise<void>((resolve) => {
+      arrived = resolve;
+    });
+    let goOn = (): void => {};
+    const mayGoOn = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    let holds = false;
+    const slow = new Proxy(catalog, {
+      get(target, key) {
+        const value = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        if (key !== 'graphBlocks') return value.bind(target);
+        return async (...args: Parameters<Catalog['graphBlocks']>) => {
+          const blocks = await target.graphBlocks(...args);
+          if (holds) {
+            arrived();
+            await mayGoOn;
+          }
+          return blocks;
+        };
+      },
+    });
+    const repositories = known(1 << 30, slow);
+    const view = (await repositories.open('o', 'race'))!;
+    const pack = await push(repository, 'main', 'b', ['a'], 'a');
+    holds = true;
+    const opening = repositories.open('o', 'race');
+    await inTheMiddle;
+    const [blocks, records] = await Promise.all([
+      catalog.blocks(repository.poolId, [pack.id]),
+      catalog.graphBlocks(repository.poolId, [pack.id]),
+    ]);
+    view.pool.remember(
+      pack,
+      blocks.get(pack.id)!,
+      records.map((block) => block.records),
+      Buffer.from('PACK'),
+    );
+    goOn();
+    const next = await opening;
+    assert(next!.reached().has(next!.pool.graph.find(oid('b'))));
+  });
+
+  test('each request sees what was acknowledged before it, however many come at a time and however little fits in memory', async () => {
+    const repositories = known(1);
+    const names = Array.from({ length: 6 }, (_, i) => `many${i}`);
+    const made = await Promise.all(names.map(create));
+    const tips = names.map(() => 'none');
+    for (let round = 0; round < 25; round++) {
+      await Promise.all(
+        made.map(async (repository, i) => {
+          const commit = `commit ${round} of ${i}`;
+          const before = round === 0 ? null : tips[i]!;
+          await push(repository, 'main', commit, before === null ? [] : [before], before);
+          tips[i] = commit;
+          const views = await Promise.all(Array.from({ length: 4 }, () => repositories.open('o', names[i]!)));
+          for (const view of views) {
+            assert.deepEqual(view!.refs.get('refs/heads/main')?.oid, oid(commit));
+            const { graph } = view!.pool;
+            assert.equal(graph.generation(graph.find(oid(commit))), round + 1);
+            assert(view!.reached().has(graph.find(oid(commit))));
+          }
+        }),
+      );
+    }
+  });
+
+  test('what a deleted or moved branch let go of is no longer reached', async () => {
+    const repository = await create('lost');
+    const repositories = known();
+    await push(repository, 'main', 'r', [], null);
+    await push(repository, 'side', 's', ['r'], null);
+    const before = (await repositories.open('o', 'lost'))!;
+    assert(before.reached().has(before.pool.graph.find(oid('s'))));
+    await push(repository, 'side', 't', ['r'], 's');
+    const moved = (await repositories.open('o', 'lost'))!;
+    const { graph } = moved.pool;
+    assert.deepEqual(
+      ['r', 's', 't'].map((name) => moved.reached().has(graph.find(oid(name)))),
+      [true, false, true],
+    );
+    const packs = [...moved.pool.index.packs.values()];
+    assert.deepEqual(
+      packs.map((pack) => moved.packReached(pack)),
+      [true, false, true],
+    );
+    assert(before.reached().has(graph.find(oid('s'))), 'a request that began before goes on with what it saw');
+  });
+});
