@@ -1,9 +1,8 @@
-import ignore from 'ignore';
 import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, parseCommit, treeEntries } from '../object/mod.ts';
 import type { FilterSpec } from '../protocol/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
-
 import { FetchRefusal } from './negotiate.ts';
+import { SparsePatterns } from './sparse-patterns.ts';
 
 /**
  * A filter of objects that are not asked for by name. `byTable` filters need an object's kind and size alone; the others depend on where in
@@ -16,15 +15,15 @@ export interface ObjectFilter {
   readonly depthMax: number;
   /** Whether an object of that kind and size may pass. */
   passes(kind: number, sizeBytes: number): boolean;
-  /** Whether a blob at that path passes; null when paths do not matter. */
-  readonly passesPath: ((path: string) => boolean) | null;
+  /** Patterns that a blob's path must pass, all of them; none when paths do not matter. */
+  readonly sparse: readonly SparsePatterns[];
 }
 
 export const NO_FILTER: ObjectFilter = {
   byTable: true,
   depthMax: Number.POSITIVE_INFINITY,
   passes: () => true,
-  passesPath: null,
+  sparse: [],
 };
 
 const SPARSE_BYTES_MAX = 1 << 20;
@@ -43,32 +42,29 @@ export async function compileFilter(view: RepositoryView, spec: FilterSpec | nul
       if (spec.depth === 0) return { ...NO_FILTER, passes: (kind) => kind !== KIND_BLOB && kind !== KIND_TREE };
       return { ...NO_FILTER, byTable: false, depthMax: spec.depth - 1 };
     case 'sparse:oid':
-      return { ...NO_FILTER, byTable: false, passesPath: await sparsePaths(view, spec.blob) };
+      return { ...NO_FILTER, byTable: false, sparse: [await sparsePatterns(view, spec.blob)] };
     case 'combine':
       return combine(await Promise.all(spec.filters.map((filter) => compileFilter(view, filter))));
   }
 }
 
 function combine(filters: readonly ObjectFilter[]): ObjectFilter {
-  const paths = filters.map((filter) => filter.passesPath).filter((passes) => passes !== null);
   return {
     byTable: filters.every((filter) => filter.byTable),
     depthMax: Math.min(...filters.map((filter) => filter.depthMax)),
     passes: (kind, size) => filters.every((filter) => filter.passes(kind, size)),
-    passesPath: paths.length === 0 ? null : (path) => paths.every((passes) => passes(path)),
+    sparse: filters.flatMap((filter) => filter.sparse),
   };
 }
 
 /** The patterns of a sparse specification, a blob by its oid or by `revision:path`. */
-async function sparsePaths(view: RepositoryView, expression: string): Promise<(path: string) => boolean> {
+async function sparsePatterns(view: RepositoryView, expression: string): Promise<SparsePatterns> {
   const oid = await resolveBlob(view, expression);
   const [location] = oid === null ? [null] : await view.pool.index.find(oid);
   if (!location || location.kind !== KIND_BLOB || location.sizeBytes > SPARSE_BYTES_MAX) {
     throw new FetchRefusal(`upload-pack: unable to access sparse blob in '${expression}'`);
   }
-  const patterns = (await view.pool.reader.read(location)).data.toString('latin1');
-  const matcher = ignore({ ignorecase: false, allowRelativePaths: true }).add(patterns);
-  return (path) => matcher.ignores(path);
+  return new SparsePatterns((await view.pool.reader.read(location)).data.toString('latin1'));
 }
 
 async function resolveBlob(view: RepositoryView, expression: string): Promise<Buffer | null> {

@@ -51,7 +51,7 @@ export class SparsePatterns {
 
 function parsePattern(line: string): Pattern | null {
   if (line.startsWith('#')) return null;
-  let text = line.replace(/\r$/, '').replace(/((?:\\.|[^\\ ])?) +$/, '$1');
+  let text = withoutTrailingSpaces(line.endsWith('\r') ? line.slice(0, -1) : line);
   const isNegative = text.startsWith('!');
   if (isNegative) text = text.slice(1);
   const foldersOnly = text.endsWith('/');
@@ -60,6 +60,16 @@ function parsePattern(line: string): Pattern | null {
   const nameOnly = !text.includes('/');
   if (text.startsWith('/')) text = text.slice(1);
   return { tokens: tokensOf(text), isNegative, foldersOnly, nameOnly };
+}
+
+/** Spaces at the end count only behind a backslash. */
+function withoutTrailingSpaces(line: string): string {
+  let end = 0;
+  for (let at = 0; at < line.length; at++) {
+    if (line[at] === '\\') end = Math.min(++at + 1, line.length);
+    else if (line[at] !== ' ') end = at + 1;
+  }
+  return line.slice(0, end);
 }
 
 function tokensOf(text: string): Token[] {
@@ -97,19 +107,45 @@ function tokensOf(text: string): Token[] {
 
 const NEVER: Token = { kind: 'set', has: () => false };
 
-const CLASSES: Readonly<Record<string, RegExp>> = {
-  alnum: /[0-9A-Za-z]/,
-  alpha: /[A-Za-z]/,
-  blank: /[ \t]/,
-  cntrl: /[\x00-\x1f\x7f]/,
-  digit: /[0-9]/,
-  graph: /[\x21-\x7e]/,
-  lower: /[a-z]/,
-  print: /[\x20-\x7e]/,
-  punct: /[!-/:-@[-`{-~]/,
-  space: /[ \t\n\v\f\r]/,
-  upper: /[A-Z]/,
-  xdigit: /[0-9A-Fa-f]/,
+/** Ranges of codes. */
+const CLASSES: Readonly<Record<string, readonly (readonly [from: number, to: number])[]>> = {
+  alnum: [
+    [0x30, 0x39],
+    [0x41, 0x5a],
+    [0x61, 0x7a],
+  ],
+  alpha: [
+    [0x41, 0x5a],
+    [0x61, 0x7a],
+  ],
+  blank: [
+    [0x09, 0x09],
+    [0x20, 0x20],
+  ],
+  cntrl: [
+    [0x00, 0x1f],
+    [0x7f, 0x7f],
+  ],
+  digit: [[0x30, 0x39]],
+  graph: [[0x21, 0x7e]],
+  lower: [[0x61, 0x7a]],
+  print: [[0x20, 0x7e]],
+  punct: [
+    [0x21, 0x2f],
+    [0x3a, 0x40],
+    [0x5b, 0x60],
+    [0x7b, 0x7e],
+  ],
+  space: [
+    [0x09, 0x0d],
+    [0x20, 0x20],
+  ],
+  upper: [[0x41, 0x5a]],
+  xdigit: [
+    [0x30, 0x39],
+    [0x41, 0x46],
+    [0x61, 0x66],
+  ],
 };
 
 /** The bracket expression that starts at `text[start]`; null when it does not end. */
@@ -122,9 +158,9 @@ function setAt(text: string, start: number): { token: Token; end: number } | nul
     if (at >= text.length) return null;
     const named = /^\[:([a-z]*):\]/.exec(text.slice(at, at + 12));
     if (named !== null) {
-      const test = CLASSES[named[1]!];
-      if (test === undefined) return null;
-      for (let code = 0; code < 256; code++) if (test.test(String.fromCharCode(code))) codes[code] = 1;
+      const ranges = CLASSES[named[1]!];
+      if (ranges === undefined) return null;
+      for (const [from, to] of ranges) codes.fill(1, from, to + 1);
       at += named[0].length;
       continue;
     }

@@ -33,11 +33,12 @@ export async function walkCommits(
 ): Promise<void> {
   const { filter } = input;
   if (!filter.passes(KIND_TREE, 0) && !filter.passes(KIND_BLOB, 0)) return;
-  if (filter.depthMax !== Number.POSITIVE_INFINITY || filter.passesPath !== null) {
+  if (filter.depthMax !== Number.POSITIVE_INFINITY || filter.sparse.length > 0) {
+    const frames = filter.sparse.map((patterns) => patterns.verdict('', true) ?? false);
     const walk = new PlacedWalk(view, filter, target);
     for (const node of commits) {
       input.signal.throwIfAborted();
-      await walk.tree(Buffer.from(view.pool.graph.target(node)), 0, '');
+      await walk.tree(Buffer.from(view.pool.graph.target(node)), 0, '', frames);
     }
     return;
   }
@@ -127,7 +128,8 @@ class PlacedWalk {
     this.#target = target;
   }
 
-  async tree(oid: Buffer, depth: number, path: string): Promise<void> {
+  /** `frames`: what each list of patterns says of a path in this folder that none of its patterns matches. */
+  async tree(oid: Buffer, depth: number, path: string, frames: readonly boolean[]): Promise<void> {
     const pause = breath();
     if (pause) await pause;
     const filter = this.#filter;
@@ -136,17 +138,18 @@ class PlacedWalk {
     if (depth + 1 > filter.depthMax) return;
     const cursor = new TreeCursor(this.#view.format);
     cursor.reset(await this.#view.pool.tree(oid));
-    const below: { oid: Buffer; path: string }[] = [];
+    const below: { oid: Buffer; path: string; frames: readonly boolean[] }[] = [];
     const blobs: Buffer[] = [];
     while (cursor.next()) {
       const kind = kindOfMode(cursor.mode);
       if (kind === 0) continue;
       const name = path + cursor.name().toString('latin1');
-      if (kind === KIND_TREE) below.push({ oid: Buffer.from(cursor.oid()), path: `${name}/` });
-      else if (filter.passesPath === null || filter.passesPath(name)) blobs.push(Buffer.from(cursor.oid()));
+      const inside = filter.sparse.map((patterns, i) => patterns.verdict(name, kind === KIND_TREE) ?? frames[i]!);
+      if (kind === KIND_TREE) below.push({ oid: Buffer.from(cursor.oid()), path: `${name}/`, frames: inside });
+      else if (inside.every((passes) => passes)) blobs.push(Buffer.from(cursor.oid()));
     }
     await this.#takeBlobs(blobs);
-    for (const child of below) await this.tree(child.oid, depth + 1, child.path);
+    for (const child of below) await this.tree(child.oid, depth + 1, child.path, child.frames);
   }
 
   async #takeBlobs(blobs: readonly Buffer[]): Promise<void> {
@@ -159,7 +162,7 @@ class PlacedWalk {
 
   #wasEntered(oid: Buffer, depth: number, path: string): boolean {
     const hex = oid.toString('hex');
-    if (this.#filter.passesPath !== null) {
+    if (this.#filter.sparse.length > 0) {
       const key = `${hex} ${path} ${depth}`;
       if (this.#enteredPaths.has(key)) return true;
       this.#enteredPaths.add(key);
@@ -179,5 +182,10 @@ export async function walkObject(view: RepositoryView, oid: Buffer, filter: Obje
   target.chosen.add(oid);
   if (location.kind !== KIND_TREE) return;
   // Depth is counted from what is not asked for by name, as git does: the tree's own entries have depth 0.
-  await new PlacedWalk(view, filter, target).tree(oid, -1, '');
+  await new PlacedWalk(view, filter, target).tree(
+    oid,
+    -1,
+    '',
+    filter.sparse.map(() => false),
+  );
 }

@@ -79,6 +79,51 @@ describe('the repositories that a process knows', () => {
     return (await catalog.packs(repository.poolId, [packId]))[0]!;
   }
 
+  /** A catalog in which one call, once its answer is there, waits at a gate. */
+  function held(name: 'graphBlocks' | 'repositoryState') {
+    const arrival = Promise.withResolvers<void>();
+    const opening = Promise.withResolvers<void>();
+    const gate = { isShut: false, arrived: arrival.promise, open: opening.resolve };
+    const slow = new Proxy(catalog, {
+      get(target, key) {
+        const value: unknown = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        if (key !== name) return value.bind(target);
+        return async (...args: unknown[]) => {
+          const answer: unknown = await value.apply(target, args);
+          if (gate.isShut) {
+            gate.isShut = false;
+            arrival.resolve();
+            await opening.promise;
+          }
+          return answer;
+        };
+      },
+    });
+    return { slow, gate };
+  }
+
+  test('a repository that is forgotten while it is opened goes on with what it knows', async () => {
+    const repository = await create('forgotten');
+    for (let i = 0; i < 2; i++) await create(`other${i}`);
+    const { slow, gate } = held('repositoryState');
+    const repositories = known(1, slow);
+    await push(repository, 'main', 'a', [], null);
+    const view = (await repositories.open('o', 'forgotten'))!;
+    await push(repository, 'main', 'b', ['a'], 'a');
+    gate.isShut = true;
+    const opening = repositories.open('o', 'forgotten');
+    await gate.arrived;
+    for (let i = 0; i < 70; i++) await repositories.open('o', `other${i % 2}`);
+    gate.open();
+    const next = (await opening)!;
+    assert.equal(next.pool, view.pool);
+    assert.deepEqual(
+      ['a', 'b'].map((name) => next.reached().has(next.pool.graph.find(oid(name)))),
+      [true, true],
+    );
+  });
+
   test('a pack whose parents came with a larger number is numbered after them', async () => {
     const repository = await create('order');
     const [small, large] = [await catalog.reservePackId(), await catalog.reservePackId()];
@@ -94,36 +139,13 @@ describe('the repositories that a process knows', () => {
   test('a pack that this process publishes while another request learns of it is taken in once', async () => {
     const repository = await create('race');
     await push(repository, 'main', 'a', [], null);
-    let arrived = (): void => {};
-    const inTheMiddle = new Promise<void>((resolve) => {
-      arrived = resolve;
-    });
-    let goOn = (): void => {};
-    const mayGoOn = new Promise<void>((resolve) => {
-      goOn = resolve;
-    });
-    let holds = false;
-    const slow = new Proxy(catalog, {
-      get(target, key) {
-        const value = Reflect.get(target, key, target);
-        if (typeof value !== 'function') return value;
-        if (key !== 'graphBlocks') return value.bind(target);
-        return async (...args: Parameters<Catalog['graphBlocks']>) => {
-          const blocks = await target.graphBlocks(...args);
-          if (holds) {
-            arrived();
-            await mayGoOn;
-          }
-          return blocks;
-        };
-      },
-    });
+    const { slow, gate } = held('graphBlocks');
     const repositories = known(1 << 30, slow);
     const view = (await repositories.open('o', 'race'))!;
     const pack = await push(repository, 'main', 'b', ['a'], 'a');
-    holds = true;
+    gate.isShut = true;
     const opening = repositories.open('o', 'race');
-    await inTheMiddle;
+    await gate.arrived;
     const [blocks, records] = await Promise.all([
       catalog.blocks(repository.poolId, [pack.id]),
       catalog.graphBlocks(repository.poolId, [pack.id]),
@@ -134,7 +156,7 @@ describe('the repositories that a process knows', () => {
       records.map((block) => block.records),
       Buffer.from('PACK'),
     );
-    goOn();
+    gate.open();
     const next = await opening;
     assert(next!.reached().has(next!.pool.graph.find(oid('b'))));
   });
