@@ -92,6 +92,9 @@ async function serveV0(
   );
 }
 
+/** How often in one request each new common commit may be judged afresh. */
+const EXACT_LOOKS = 64;
+
 /** The acknowledgements of one round, as upload-pack's `get_common_commits` gives them, and whether the pack follows. */
 function negotiateV0(
   view: RepositoryView,
@@ -107,13 +110,15 @@ function negotiateV0(
   let last = '';
   let missing = false;
   let ready = false;
-  // The answer changes only when a common commit is added.
-  let judged = -1;
+  // Enough stays enough, and the answer changes only when a common commit is added. Each look costs what the wants reach: after a while not
+  // every new commit is worth one, else a long list of haves would take the square of its length.
   let enough = false;
+  let looks = 0;
+  let nextLookAt = 1;
   const givenUp = (): boolean => {
-    if (judged !== known.length) {
-      judged = known.length;
+    if (!enough && known.length >= nextLookAt) {
       enough = isReady(graph, wants, known, cut);
+      nextLookAt = ++looks < EXACT_LOOKS ? known.length + 1 : Math.ceil(known.length * 1.25);
     }
     return enough;
   };
