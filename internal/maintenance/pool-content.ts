@@ -41,15 +41,18 @@ export class PoolContent implements TreeSource {
       const ids = packs.map((pack) => pack.id);
       for (const { packId, records } of await catalog.graphBlocks(pool.id, ids)) blocks.get(packId)?.push(records);
     }
+    const readable: { packId: number; blocks: Buffer[] }[] = [];
     for (const pack of packs) {
       content.index.add(pack);
       try {
         content.records.set(pack.id, parseGraph(blocks.get(pack.id)!, pool.format));
-        content.graph.add(pack.id, blocks.get(pack.id)!);
+        readable.push({ packId: pack.id, blocks: blocks.get(pack.id)! });
       } catch (error) {
         report({ kind: 'graph', pool: pool.id, pack: pack.id, message: messageOf(error) });
       }
     }
+    // Together: packs have parents in each other, whatever their numbers.
+    content.graph.addAll(readable);
     await content.index.loadWhole(packs);
     return content;
   }
