@@ -52,7 +52,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
       sent += piece.length;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
     }
-    await progress(`Total ${count} (delta 0), reused ${count} (delta 0), pack-reused ${count}\n`);
+    await progress(`Total ${count}, done.\n`);
     if (sidebandBytes > 0) await sink.write(FLUSH);
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {
