@@ -42,17 +42,19 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     if (sidebandBytes > 0 && !request.noProgress) await sink.write(encodeSideband(BAND_PROGRESS, text, sidebandBytes));
   };
   let sent = 0;
+  let expanded = 0;
   try {
     const { layout, options } = await plan(input);
     const count = layout.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
-    for await (const piece of coalesce(packPieces(input.view, layout, options))) {
+    for await (const piece of coalesce(packPieces(input.view, layout, { ...options, onExpanded: () => void expanded++ }))) {
       silent = false;
       sent += piece.length;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
     }
-    await progress(`Total ${count}, done.\n`);
+    // No delta is searched for here, and a stored entry that is copied is what git calls pack-reused.
+    await progress(`Total ${count} (delta 0), reused 0 (delta 0), pack-reused ${count - expanded}\n`);
     if (sidebandBytes > 0) await sink.write(FLUSH);
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {

@@ -31,6 +31,8 @@ const deflated = promisify<Buffer, Buffer>(deflate);
 export interface WriteOptions {
   readonly ofsDelta: boolean;
   readonly signal: AbortSignal;
+  /** Told of each object that is compressed anew instead of copied. */
+  readonly onExpanded: () => void;
 }
 
 /** The pack of an answer, piece by piece: header, parts in order, checksum. */
@@ -182,6 +184,7 @@ class EntryWriter {
   }
 
   async #expanded(entries: EntryList, i: number): Promise<readonly Buffer[]> {
+    this.#options.onExpanded();
     const width = this.#view.pool.graph.oidBytes;
     const oid = entries.oids.subarray(i * width, (i + 1) * width);
     const object = await this.#view.pool.read(oid, this.#options.signal);
