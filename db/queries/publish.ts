@@ -16,6 +16,7 @@ export interface PublishPush {
   readonly requestId: string;
   readonly options: readonly string[];
   readonly pack: PublishPack | null;
+  readonly sweepEpoch: number | null;
 }
 
 export interface PublishPack {
@@ -26,6 +27,8 @@ export interface PublishPack {
   readonly tail: Buffer | null;
   readonly lengthBytes: number;
   readonly objectCount: number;
+  readonly chunkedCount: number;
+  readonly chunkPackId: number | null;
   readonly checksum: Buffer;
   readonly allReached: boolean;
   readonly based: boolean;
@@ -62,7 +65,8 @@ export async function publishPush(db: Queryable, push: PublishPush): Promise<str
   const { rows } = await db.query<{ statuses: string[] }>({
     name: 'publish-push',
     text: `select publish_push($1, $2, $3, $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8, $9, $10, $11::text[],
-      $12, $13::uuid, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25::bigint[], $26::bigint[], $27::bigint[], $28) as statuses`,
+      $12, $13::uuid, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25::bigint[], $26::bigint[], $27::bigint[], $28,
+      $29, $30, $31) as statuses`,
     values: [
       push.poolId,
       push.repositoryId,
@@ -92,6 +96,9 @@ export async function publishPush(db: Queryable, push: PublishPush): Promise<str
       block === null ? null : numberArray(block.offsets),
       block === null ? null : numberArray(block.lengths),
       pack?.graph ?? null,
+      push.sweepEpoch,
+      pack?.chunkedCount ?? null,
+      pack?.chunkPackId ?? null,
     ],
   });
   return rows[0]!.statuses;
@@ -116,8 +123,8 @@ export async function insertPackIntent(
   lease: string,
 ): Promise<void> {
   await db.query(
-    `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token)
-       values ($1, $2, 'store', 'intent', $3, 0, 0, $4)`,
+    `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token, lease_until)
+       values ($1, $2, 'store', 'intent', $3, 0, 0, $4, now() + interval '1 day')`,
     [poolId, id, crateKey, lease],
   );
 }

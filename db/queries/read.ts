@@ -12,6 +12,8 @@ export interface RepositoryStateRow {
   readonly peeled: (Buffer | null)[] | null;
   readonly created: (number | null)[] | null;
   readonly packs: number[] | null;
+  readonly removed: number[] | null;
+  readonly sweep_epoch: number;
 }
 
 /** The repository and what has changed in it since `snapshot`; everything when there is none, or the name is another repository's now. */
@@ -37,6 +39,7 @@ export interface PackRow {
   readonly extent_offset: number;
   readonly extent_length: number;
   readonly object_count: number;
+  readonly chunked_count: number;
   readonly checksum: Buffer;
   readonly all_reached: boolean;
   readonly based: boolean;
@@ -44,12 +47,13 @@ export interface PackRow {
   readonly tips: Buffer;
 }
 
-/** The live packs of a pool, or those of them that are named, in order of id. */
+/** The live packs of a pool in order of id; or those that are named, even if others have taken their place a moment ago. */
 export async function livePacks(db: Queryable, poolId: number, ids: readonly number[] | null): Promise<PackRow[]> {
   const { rows } = await db.query<PackRow>({
     name: 'live-packs',
-    text: `select id, tier, crate_key, extent_offset, extent_length, object_count, checksum, all_reached, based, has_duplicates, tips
-      from packs where pool_id = $1 and state = 'live' and ($2::bigint[] is null or id = any ($2)) order by id`,
+    text: `select id, tier, crate_key, extent_offset, extent_length, object_count, chunked_count, checksum, all_reached, based, has_duplicates, tips
+      from packs where pool_id = $1 and tier <> 'chunks'
+        and case when $2::bigint[] is null then state = 'live' else state in ('live', 'superseded') and id = any ($2) end order by id`,
     values: [poolId, ids],
   });
   return rows;

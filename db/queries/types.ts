@@ -12,6 +12,18 @@ export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U> ?
 export type Generated<T> =
   T extends ColumnType<infer S, infer I, infer U> ? ColumnType<S, I | undefined, U> : ColumnType<T, T | undefined, T>;
 
+export type Json = JsonValue;
+
+export type JsonArray = JsonValue[];
+
+export type JsonObject = {
+  [x: string]: JsonValue | undefined;
+};
+
+export type JsonPrimitive = boolean | number | string | null;
+
+export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
+
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
 export interface AccessTokens {
@@ -28,11 +40,61 @@ export interface AccessTokens {
   token_sha256: Buffer;
 }
 
+export interface ChunkedBlobs {
+  adler: number;
+  adlers: ArrayType<number>;
+  chunk_packs: ArrayType<number>;
+  lengths: ArrayType<number>;
+  offsets: ArrayType<number>;
+  oid: Buffer;
+  pack_id: number;
+  pool_id: number;
+  sha256s: Buffer;
+  size: number;
+  sizes: ArrayType<number>;
+}
+
+export interface Chunks {
+  pack_id: number;
+  pack_length: number;
+  pack_offset: number;
+  pool_id: number;
+  sha256: Buffer;
+}
+
 export interface GraphBlocks {
   ordinal: number;
   pack_id: number;
   pool_id: number;
   records: Buffer;
+}
+
+export interface MaintenanceHolds {
+  id: Generated<number>;
+  made_at: Generated<Timestamp>;
+  reason: string;
+}
+
+export interface MaintenanceJobs {
+  attempts: Generated<number>;
+  created_at: Generated<Timestamp>;
+  finished_at: Timestamp | null;
+  id: Generated<number>;
+  kind: string;
+  lease_token: string | null;
+  lease_until: Timestamp | null;
+  not_before: Generated<Timestamp>;
+  plan: Json | null;
+  pool_id: number | null;
+  report: Json | null;
+  state: Generated<string>;
+}
+
+export interface MaintenancePins {
+  expires_at: Timestamp;
+  id: string;
+  made_at: Generated<Timestamp>;
+  reason: string;
 }
 
 export interface ObjectBlocks {
@@ -51,6 +113,7 @@ export interface Packs {
   all_reached: Generated<boolean>;
   based: Generated<boolean>;
   checksum: Buffer | null;
+  chunked_count: Generated<number>;
   crate_key: string | null;
   created_at: Generated<Timestamp>;
   extent_length: number;
@@ -58,12 +121,24 @@ export interface Packs {
   has_duplicates: Generated<boolean>;
   id: number;
   lease_token: string | null;
+  lease_until: Timestamp | null;
   object_count: number;
+  origin: Generated<string>;
   pool_id: number;
   state: string;
   state_since: Generated<Timestamp>;
   tier: string;
   tips: Generated<Buffer>;
+}
+
+export interface PackSwaps {
+  added: ArrayType<number>;
+  id: Generated<number>;
+  pool_id: number;
+  reason: string;
+  removed: ArrayType<number>;
+  swapped_at: Generated<Timestamp>;
+  xid: Generated<string>;
 }
 
 export interface Pools {
@@ -181,8 +256,14 @@ export interface VRepositories {
 
 export interface DB {
   access_tokens: AccessTokens;
+  chunked_blobs: ChunkedBlobs;
+  chunks: Chunks;
   graph_blocks: GraphBlocks;
+  maintenance_holds: MaintenanceHolds;
+  maintenance_jobs: MaintenanceJobs;
+  maintenance_pins: MaintenancePins;
   object_blocks: ObjectBlocks;
+  pack_swaps: PackSwaps;
   packs: Packs;
   pools: Pools;
   pushes: Pushes;

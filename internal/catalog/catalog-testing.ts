@@ -30,6 +30,7 @@ export function pushOf(repository: Repository, commands: readonly RefCommand[], 
     requestId: '',
     options: [],
     pack: null,
+    sweepEpoch: null,
     ...more,
   };
 }
@@ -73,6 +74,8 @@ export function tailPack(id: number, more: Partial<NewPack> = {}): NewPack {
     place: { kind: 'tail', bytes },
     lengthBytes: bytes.length,
     objectCount: blocks.reduce((sum, block) => sum + block.kinds.length, 0),
+    chunkedCount: 0,
+    chunkPackId: null,
     checksum: oid(`checksum ${id}`),
     allReached: true,
     based: true,

@@ -132,10 +132,12 @@ export class Catalog {
       full: known === null || known.id !== row.id,
       refs,
       newPacks: Array.from(row.packs ?? []),
+      removedPacks: Array.from(row.removed ?? []),
+      sweepEpoch: row.sweep_epoch,
     };
   }
 
-  /** The live packs of a pool, or those of them that are named. */
+  /** The live packs of a pool; or those that are named, even if others have taken their place a moment ago. */
   async packs(poolId: number, ids: readonly number[] | null): Promise<Pack[]> {
     this.statements++;
     const rows = await reading.livePacks(this.#pool, poolId, ids);
@@ -146,6 +148,7 @@ export class Catalog {
       extentOffset: row.extent_offset,
       lengthBytes: row.extent_length,
       objectCount: row.object_count,
+      chunkedCount: row.chunked_count,
       checksum: row.checksum,
       allReached: row.all_reached,
       based: row.based,
@@ -246,7 +249,8 @@ export class Catalog {
   /**
    * Publishes a push in one transaction. The status of each command; when none was updated, the pack was not published either.
    * An atomic push that cannot happen whole changes nothing.
-   * @throws PackhouseError `repository-not-found` when the repository was deleted meanwhile, `lease-lost`
+   * @throws PackhouseError `repository-not-found` when the repository was deleted meanwhile, `lease-lost`, `epoch-moved` when objects that
+   *   it may rest on were condemned meanwhile
    */
   async publish(push: Push, format: ObjectFormat): Promise<RefStatus[]> {
     const request = publishRequest(push);
@@ -259,6 +263,7 @@ export class Catalog {
     } catch (error) {
       const code = codeOf(error);
       if (code === 'PH003') return (error as { detail: string }).detail.split(',') as RefStatus[];
+      if (code === 'PH004') throw new PackhouseError('epoch-moved', 'objects of the pool were condemned during the push');
       if (code === 'PH001') throw notFound(`${push.repositoryId}`);
       if (code === 'PH002')
         throw new PackhouseError('lease-lost', `the upload of pack ${push.pack?.id} took too long and was given up`);
@@ -313,6 +318,7 @@ function publishRequest(push: Push): publishing.PublishPush {
     actor: push.actor,
     requestId: push.requestId,
     options: push.options,
+    sweepEpoch: push.sweepEpoch,
     pack:
       pack === null
         ? null

@@ -51,7 +51,7 @@ describe('pushes at the same time', () => {
     const { rows } = await client.query<{ statuses: string[] }>(
       `select publish_push(${target.poolId}, ${target.id}, false, ${array(names)}, ${array(commands.map((c) => c.oldOid))},
          ${array(commands.map((c) => c.newOid))}, ${array(commands.map(() => null))}, null, '', '', '{}', null, null, null, null, null, null,
-         null, null, null, null, null, null, null, null, null, null, null) as statuses`,
+         null, null, null, null, null, null, null, null, null, null, null, null, null, null) as statuses`,
     );
     assert.deepEqual(
       rows[0]?.statuses,

@@ -35,11 +35,14 @@ export interface RepositoryState {
   /** `full`: all refs. Else the refs that have changed; one with `oid` null is gone. */
   readonly full: boolean;
   readonly refs: readonly (Ref | { readonly name: string; readonly oid: null })[];
-  /** Packs that have become visible since; empty when `full`. */
+  /** Packs that have become visible since, and packs whose place others have taken; empty when `full`. */
   readonly newPacks: readonly number[];
+  readonly removedPacks: readonly number[];
+  /** Moves when something of the pool was condemned: what was proven before must be proven again. */
+  readonly sweepEpoch: number;
 }
 
-/** One live pack. */
+/** One pack that readers use: live, or superseded a short while ago. */
 export interface Pack {
   readonly id: number;
   readonly tier: 'tail' | 'store';
@@ -47,7 +50,10 @@ export interface Pack {
   readonly crateKey: string | null;
   readonly extentOffset: number;
   readonly lengthBytes: number;
+  /** With chunked blobs, which are no entries of the stored pack. */
   readonly objectCount: number;
+  readonly chunkedCount: number;
+  /** The stored pack's trailer. */
   readonly checksum: Buffer;
   /** Every object is reached from `tips`. */
   readonly allReached: boolean;
@@ -84,7 +90,11 @@ export interface NewPack {
     | { readonly kind: 'tail'; readonly bytes: Buffer }
     | { readonly kind: 'store'; readonly lease: string; readonly crateKey: string };
   readonly lengthBytes: number;
+  /** With chunked blobs. */
   readonly objectCount: number;
+  readonly chunkedCount: number;
+  /** The pack of its new chunks: an intent under the same lease. */
+  readonly chunkPackId: number | null;
   readonly checksum: Buffer;
   readonly allReached: boolean;
   readonly based: boolean;
@@ -105,4 +115,6 @@ export interface Push {
   readonly requestId: string;
   readonly options: readonly string[];
   readonly pack: NewPack | null;
+  /** The pool's epoch when the push's proofs were made; null: they rest on nothing that could be condemned. */
+  readonly sweepEpoch: number | null;
 }

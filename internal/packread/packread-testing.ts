@@ -82,7 +82,10 @@ export class TestPool {
           place: tier === 'tail' ? { kind: 'tail', bytes } : { kind: 'store', lease, crateKey: key },
           blocks: blocksOf(entries, rowsPerBlock),
           graph: [],
+          chunkedCount: 0,
+          chunkPackId: null,
         },
+        sweepEpoch: null,
       },
       'sha1',
     );

@@ -269,6 +269,7 @@ async function publish(
         requestId: push.requestId,
         options: request.pushOptions,
         pack: placed?.pack ?? null,
+        sweepEpoch: view.sweepEpoch,
       },
       view.format,
     );
@@ -353,6 +354,7 @@ function remember(view: RepositoryView, placed: PlacedPack, allOk: boolean): voi
     extentOffset: 0,
     lengthBytes: pack.lengthBytes,
     objectCount: pack.objectCount,
+    chunkedCount: pack.chunkedCount,
     checksum: pack.checksum,
     allReached: pack.allReached && allOk,
     based: pack.based,

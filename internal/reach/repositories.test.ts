@@ -72,7 +72,10 @@ describe('the repositories that a process knows', () => {
             },
           ],
           graph: [record],
+          chunkedCount: 0,
+          chunkPackId: null,
         },
+        sweepEpoch: null,
       },
       'sha1',
     );

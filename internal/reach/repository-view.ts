@@ -16,6 +16,8 @@ export class RepositoryView {
   readonly format: ObjectFormat;
   readonly private: boolean;
   readonly snapshot: string;
+  /** The pool's: moves when something of it was condemned. */
+  readonly sweepEpoch: number;
   readonly pool: PoolView;
   /** By name, in byte order of names. */
   readonly refs: ReadonlyMap<string, Ref>;
@@ -37,6 +39,7 @@ export class RepositoryView {
     this.format = state.format;
     this.private = state.private;
     this.snapshot = state.snapshot;
+    this.sweepEpoch = state.sweepEpoch;
     this.pool = pool;
     this.refs = refs;
     this.headChosen = state.head !== null;
