@@ -88,7 +88,40 @@ export const KEYS = {
     "Object checks that differ from `git fsck --strict`, by git's message id (error, warn or ignore); laid over these defaults.",
   ),
 
+  'chunking.threshold': size('16MiB', 'Blobs of this size and more are kept as content-defined chunks.'),
+  'chunking.min': size('64KiB', 'The smallest chunk but for the last of a blob.'),
+  'chunking.avg': size('256KiB', 'What chunks come to on average.'),
+  'chunking.max': size('1MiB', 'The largest chunk.'),
+
+  'maintenance.enabled': flag(true, 'This process seals, compacts, sweeps and writes snapshots beside serving.'),
+  'maintenance.interval': duration('30s', 'How often a process looks for maintenance to do.'),
+  'maintenance.bytes_per_second_max': size(
+    '64MiB',
+    'Bytes that maintenance of one process reads and writes in a second at most.',
+  ),
+  'maintenance.upload_lease': duration('1d', 'An upload that is not published by then is given up and removed.'),
+
+  'tail.pool_bytes_max': size('64MiB', 'A pool with more in its tail takes further pushes straight to the store.'),
+  'tail.bytes_max': size('4GiB', 'The same for the tails of all pools together.'),
+
+  'seal.bytes': size('8MiB', "A pool's tail is sealed once it holds this much."),
+  'seal.packs': count(500, "A pool's tail is sealed once it holds this many packs."),
+  'seal.age': duration('10m', "A pool's tail is sealed once its oldest pack is this old."),
+  'seal.crate_bytes': size('64MiB', 'Packs are laid together into bucket objects of this size and more.'),
+
+  'compaction.ratio': count(2, 'Each pack of a pool is to be this many times larger than all smaller ones together.'),
+  'compaction.pack_bytes_max': size('4GiB', 'Packs larger than this are not compacted again.'),
+  'compaction.dead_percent': count(30, 'A crate or chunk pack more than this part of which nothing uses is written again.'),
+  'compaction.window': count(10, 'Objects that each object is compared with when deltas are searched.'),
+  'compaction.depth': count(50, 'Deltas on top of each other in packs that maintenance writes.'),
+  'compaction.window_memory': size('64MiB', 'Memory for the objects of one window.'),
+  'compaction.threads': count(2, 'Threads that search for deltas.'),
+
+  'sweep.interval': duration('1d', 'How often a pool is searched for what no ref reaches.'),
+  'sweep.condemned_percent_max': count(50, 'A sweep that would condemn more of a pool than this asks for --yes.'),
   'sweep.retention': duration('14d', 'How long what no ref reaches any more, and deleted repositories, are kept.'),
+
+  'snapshot.interval': duration('5m', 'How often the catalog is written to the store for `packhouse rebuild`; 0s: never.'),
 } as const satisfies Readonly<Record<string, KeyDefinition<unknown, string>>>;
 
 export type ConfigKey = keyof typeof KEYS;
