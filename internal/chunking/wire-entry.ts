@@ -1,5 +1,4 @@
 import { KIND_BLOB } from '../object/mod.ts';
-import { encodeEntryHeader } from '../packformat/mod.ts';
 import type { ChunkRecipe } from './types.ts';
 
 /** zlib header (RFC 1950): deflate, a window of 32 KiB, no dictionary, fastest. */
@@ -8,7 +7,12 @@ const TAIL_BYTES = 6;
 
 /** What stands before the segments of a blob, or of a chunk in its chunk pack: entry header and zlib header. */
 export function wireEntryHead(sizeBytes: number): Buffer {
-  return Buffer.concat([encodeEntryHeader(KIND_BLOB, sizeBytes), ZLIB_HEADER]);
+  const header = [(KIND_BLOB << 4) | (sizeBytes % 16)];
+  for (let rest = Math.floor(sizeBytes / 16); rest > 0; rest = Math.floor(rest / 128)) {
+    header[header.length - 1]! |= 0x80;
+    header.push(rest % 128);
+  }
+  return Buffer.concat([Buffer.from(header), ZLIB_HEADER]);
 }
 
 /** What stands behind them: an empty final block of fixed codes, which fills its two bytes, and the Adler-32. */

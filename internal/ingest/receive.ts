@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { assert, PackhouseError } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import type { CheckSeverities } from './check.ts';
+import type { ChunkedBlob, ChunkingOptions, ChunkPack } from './chunking-options.ts';
 import { PackError } from './errors.ts';
 import type { PackPlace } from './incoming-reader.ts';
 import type { PackLimits } from './limits.ts';
@@ -28,6 +29,8 @@ export interface ReceiveOptions {
   readonly spoolFolder?: string;
   /** An object outside the pack that one of its deltas is based on, null when there is none. */
   readonly readBase: (oid: Buffer) => Promise<ExternalBase | null>;
+  /** How large blobs are cut into chunks; null or undefined: they stay entries of the pack. */
+  readonly chunking?: ChunkingOptions | null;
   readonly signal?: AbortSignal;
 }
 
@@ -40,6 +43,10 @@ export interface ReceivedPack {
   /** Of a thin pack: its outside bases as entries, and their bytes. */
   readonly bases: readonly AppendedEntry[];
   readonly basesPlace: PackPlace;
+  /** Blobs of the push that were cut: rows of the pack at offset -1, which its bytes do not hold. */
+  readonly chunked: readonly ChunkedBlob[];
+  /** Their new chunks as a whole pack; null when there are none. */
+  readonly chunkPack: ChunkPack | null;
   dispose(): Promise<void>;
 }
 
@@ -114,6 +121,8 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
       trees: work.trees,
       bases: bases.entries,
       basesPlace: await bases.place(),
+      chunked: [],
+      chunkPack: null,
       dispose: () => bases.dispose(),
     };
   } catch (error) {
@@ -155,6 +164,8 @@ async function receiveInSpool(
       trees: null,
       bases: bases.entries,
       basesPlace: await bases.place(),
+      chunked: [],
+      chunkPack: null,
       dispose: async () => {
         await bases.dispose();
         await rm(folder, { recursive: true, force: true });
