@@ -7,6 +7,7 @@ import * as repositories from '../../db/queries/repositories.ts';
 import type { DB } from '../../db/queries/types.ts';
 import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
+import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
@@ -26,6 +27,8 @@ const BRANCH_DEFAULT = 'refs/heads/main';
 export class Catalog {
   readonly #pool: pg.Pool;
   readonly #kysely: Kysely<DB>;
+  /** Chunked blobs. */
+  readonly chunks: ChunkCatalog;
   #packIds: number[] = [];
   /** Statements sent, for the counters of a benchmark or a test. */
   statements = 0;
@@ -48,6 +51,7 @@ export class Catalog {
       client.on('error', (error) => options.log?.warn({ error: error.message }, 'a catalog connection was lost'));
     });
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
+    this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
   }
 
   /** For typed queries of other rooms that keep their own tables (access tokens). */
@@ -250,7 +254,7 @@ export class Catalog {
    * Publishes a push in one transaction. The status of each command; when none was updated, the pack was not published either.
    * An atomic push that cannot happen whole changes nothing.
    * @throws PackhouseError `repository-not-found` when the repository was deleted meanwhile, `lease-lost`, `epoch-moved` when objects that
-   *   it may rest on were condemned meanwhile
+   *   it may rest on were condemned meanwhile, `chunks-moved` when chunks of its recipes are no longer where they were found
    */
   async publish(push: Push, format: ObjectFormat): Promise<RefStatus[]> {
     const request = publishRequest(push);
@@ -278,6 +282,8 @@ export class Catalog {
     try {
       await client.query('begin');
       await copyPackTables(client, push.poolId, pack.id, oidLength(format), pack.blocks, pack.graph);
+      if (pack.chunked !== undefined && pack.chunked.length > 0)
+        await copyChunkTables(client, push.poolId, pack.id, pack.chunked, pack.chunkPackId);
       const statuses = await publishing.publishPush(client, request);
       await client.query(statuses.includes('ok') ? 'commit' : 'rollback');
       return statuses;

@@ -1,4 +1,5 @@
 import type { ObjectFormat } from '../object/mod.ts';
+import type { ChunkedBlob } from './chunk-catalog.ts';
 
 /** A repository as people manage it. */
 export interface Repository {
@@ -95,6 +96,8 @@ export interface NewPack {
   readonly chunkedCount: number;
   /** The pack of its new chunks: an intent under the same lease. */
   readonly chunkPackId: number | null;
+  /** Recipes of its chunked blobs; chunks of pack 0 are in the pack of new chunks. None when undefined. */
+  readonly chunked?: readonly ChunkedBlob[];
   readonly checksum: Buffer;
   readonly allReached: boolean;
   readonly based: boolean;
