@@ -78,6 +78,8 @@ test('what the caller wrote wrong exits with 2, what failed with 1', async () =>
     ['repo', 'create', 'a/b', '--format', 'md5'],
     ['repo', 'list', '--odd'],
     ['repo', 'set-head', 'a/b'],
+    ['repo', 'fork', 'a/b'],
+    ['repo', 'fork', 'a/b', 'c/d', '--private', '--public'],
     ['token', 'create', 'x', '--expires', 'soon'],
     ['repo', 'list', '--config', '/nowhere.yaml'],
     ['serve', '--http-listen', '0.0.0.0:0'],
@@ -131,6 +133,16 @@ test('repositories from creation to deletion', async () => {
   assert.equal((await packhouse(['repo', 'delete', 'bob/demo'])).stdout, 'deleted bob/demo\n');
   assert.equal((await packhouse(['repo', 'show', 'bob/demo'])).code, 1);
   assert.equal((await packhouse(['repo', 'delete', 'bob/demo'])).code, 1);
+});
+
+test('forks', async () => {
+  await json(['repo', 'create', 'carol/secret', '--private']);
+  const fork = (await json(['repo', 'fork', 'carol/secret', 'dave/mine'])) as Record<string, unknown>;
+  assert.deepEqual([fork.repository, fork.visibility], ['dave/mine', 'private']);
+  const open = await packhouse(['repo', 'fork', 'carol/secret', 'dave/open', '--public']);
+  assert.equal(open.stdout, 'forked carol/secret to dave/open, public\n');
+  assert.equal((await packhouse(['repo', 'fork', 'carol/secret', 'dave/open'])).code, 1);
+  for (const name of ['carol/secret', 'dave/mine', 'dave/open']) await json(['repo', 'delete', name]);
 });
 
 test('tokens from creation to revocation', async () => {

@@ -1,8 +1,9 @@
 import { Command, Option } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
-import type { Catalog, Repository } from '../../internal/catalog/mod.ts';
+import { type Catalog, forkRepository, type Repository } from '../../internal/catalog/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
-import { addConfigOptions, parseRepository, print, table, withCatalog } from './cli.ts';
+import { addConfigOptions, loadCommandConfig, parseRepository, print, table, withCatalog } from './cli.ts';
+import { hiddenRefsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -10,13 +11,14 @@ const JSON_OPTION = ['--json', 'print JSON'] as const;
 
 export function repoCommand(): Command {
   const repo = new Command('repo').description('manage repositories');
-  for (const command of [create(), list(), show(), rename(), remove(), setHead(), visibility()])
+  for (const command of [create(), fork(), list(), show(), rename(), remove(), setHead(), visibility()])
     repo.addCommand(addConfigOptions(command));
   return repo.addHelpText(
     'after',
     `
 Examples:
   packhouse repo create alice/demo --private
+  packhouse repo fork alice/demo bob/demo
   packhouse repo list --owner alice --json
   packhouse repo rename alice/demo bob/demo
   packhouse repo set-head alice/demo trunk`,
@@ -38,6 +40,33 @@ function create(): Command {
         print(options.json ?? false, plain(repository), `created ${id.owner}/${id.name}`);
       },
     );
+}
+
+function fork(): Command {
+  return new Command('fork')
+    .description('make a repository that begins with the refs of another one and shares its objects; nothing is copied')
+    .argument('<parent>', 'owner/name', parseRepository)
+    .argument('<fork>', 'owner/name', parseRepository)
+    .addOption(new Option('--private', 'only tokens that cover it may read it; else it is as its parent').conflicts('public'))
+    .option('--public', 'who may read is not limited, even if the parent is private')
+    .option(...JSON_OPTION)
+    .action(async (parent: RepositoryName, id: RepositoryName, options: ForkOptions, command: Command) => {
+      const hiddenRefs = hiddenRefsOf(loadCommandConfig(command).config);
+      const visibility = options.private ? true : options.public ? false : null;
+      const repository = await withCatalog(command, async (catalog) => {
+        const found = await find(catalog, parent);
+        await forkRepository(catalog, found, { ...id, private: visibility, hiddenRefs, actor: 'packhouse repo fork' });
+        return find(catalog, id);
+      });
+      const row = plain(repository);
+      print(options.json ?? false, row, `forked ${parent.owner}/${parent.name} to ${row.repository}, ${row.visibility}`);
+    });
+}
+
+interface ForkOptions {
+  readonly private?: boolean;
+  readonly public?: boolean;
+  readonly json?: boolean;
 }
 
 function list(): Command {

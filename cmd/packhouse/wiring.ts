@@ -25,6 +25,11 @@ export interface ServerParts {
   readonly onListening: (url: string) => void;
 }
 
+/** The prefixes of `refs.hidden`. */
+export function hiddenRefsOf(config: Config): string[] {
+  return config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '');
+}
+
 /** Builds every client and room from the configuration, serves until the signal, and takes it all down again. */
 export async function runServer({ config, databaseUrl, log, signal, onListening }: ServerParts): Promise<void> {
   const metrics = createMetrics({ processMetrics: true });
@@ -46,7 +51,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 2, (hit) => metrics.cache('pack-bytes', hit));
     const repositories = new Repositories(catalog, bytes, config.cache.bytesMax / 2);
     const protocolLimits = limitsOfProtocol(config);
-    const hiddenRefs = config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '');
+    const hiddenRefs = hiddenRefsOf(config);
     const push: PushSettings = {
       catalog,
       store,

@@ -6,6 +6,7 @@
  */
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
 export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } from './chunk-catalog.ts';
+export { type ForkRequest, forkRepository } from './forks.ts';
 export type {
   NewPack,
   ObjectBlock,

@@ -15,7 +15,6 @@ export class PoolView implements TreeSource {
   readonly bytes: PackBytes;
   readonly #catalog: Catalog;
   #adding: Promise<void> = Promise.resolve();
-  #loaded = false;
 
   constructor(catalog: Catalog, bytes: PackBytes, poolId: number, format: ObjectFormat) {
     this.#catalog = catalog;
@@ -39,7 +38,7 @@ export class PoolView implements TreeSource {
   }
 
   async #learn(ids: readonly number[] | null): Promise<void> {
-    if (ids === null && this.#loaded) return;
+    // All means all that there are now: a fork is seen for the first time long after its pool was.
     const unknown = ids === null ? null : ids.filter((id) => !this.index.packs.has(id));
     if (unknown !== null && unknown.length === 0) return;
     const packs = (await this.#catalog.packs(this.poolId, unknown)).filter((pack) => !this.index.packs.has(pack.id));
@@ -56,7 +55,6 @@ export class PoolView implements TreeSource {
     const fresh = packs.filter((pack) => !this.index.packs.has(pack.id));
     this.graph.addAll(fresh.map((pack) => ({ packId: pack.id, blocks: records.get(pack.id)! })));
     for (const pack of fresh) this.index.add(pack);
-    if (ids === null) this.#loaded = true;
   }
 
   /** Takes in a pack that this process has just published, so that nobody loads it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { type Catalog, openCatalog, type Pack, type Repository } from '../catalog/mod.ts';
+import { type Catalog, forkRepository, openCatalog, type Pack, type Repository } from '../catalog/mod.ts';
 import { encodeCommitRecord, KIND_COMMIT } from '../object/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { createFsStore } from '../packstore/mod.ts';
@@ -186,6 +186,30 @@ describe('the repositories that a process knows', () => {
         }),
       );
     }
+  });
+
+  test('a fork is opened with what was pushed since its pool was, and neither reaches what is the other’s', async () => {
+    const repository = await create('parent');
+    const repositories = known();
+    await push(repository, 'main', 'p', [], null);
+    await repositories.open('o', 'parent');
+    await push(repository, 'main', 'q', ['p'], 'p');
+    await forkRepository(catalog, repository, { owner: 'o', name: 'fork', private: null, hiddenRefs: [], actor: '' });
+    const fork = (await catalog.findRepository('o', 'fork'))!;
+    const view = (await repositories.open('o', 'fork'))!;
+    assert.deepEqual([...view.refs.keys()], ['refs/heads/main']);
+    assert(view.reached().has(view.pool.graph.find(oid('q'))));
+    await push(repository, 'main', 'of the parent', ['q'], 'q');
+    await push(fork, 'main', 'of the fork', ['q'], 'q');
+    const views = [(await repositories.open('o', 'parent'))!, (await repositories.open('o', 'fork'))!];
+    assert.equal(views[0]!.pool, views[1]!.pool);
+    const reaches = views.map((of) =>
+      ['q', 'of the parent', 'of the fork'].map((name) => of.reached().has(of.pool.graph.find(oid(name)))),
+    );
+    assert.deepEqual(reaches, [
+      [true, true, false],
+      [true, false, true],
+    ]);
   });
 
   test('what a deleted or moved branch let go of is no longer reached', async () => {
