@@ -9,6 +9,7 @@ import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
+import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
 
@@ -29,6 +30,8 @@ export class Catalog {
   readonly #kysely: Kysely<DB>;
   /** Chunked blobs. */
   readonly chunks: ChunkCatalog;
+  /** Leases, swaps and jobs. */
+  readonly maintenance: MaintenanceCatalog;
   #packIds: number[] = [];
   /** Statements sent, for the counters of a benchmark or a test. */
   statements = 0;
@@ -52,6 +55,7 @@ export class Catalog {
     });
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
+    this.maintenance = new MaintenanceCatalog(this.#pool);
   }
 
   /** For typed queries of other rooms that keep their own tables (access tokens). */

@@ -7,6 +7,8 @@
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
 export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } from './chunk-catalog.ts';
 export { type ForkRequest, forkRepository } from './forks.ts';
+export type { Job } from './job-catalog.ts';
+export type { PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type {
   NewPack,
   ObjectBlock,
