@@ -38,6 +38,7 @@ export async function orphanRows(db: Queryable, poolId: number | null): Promise<
        union all
        select p.id, null, 'pools: no repository has this pool'
          from pools p left join repositories r on r.pool_id = p.id where r.id is null
+           and not exists (select 1 from packs k where k.pool_id = p.id and k.state in ('superseded', 'deleted', 'aborting'))
        union all
        select f.pool_id, null, 'refs: ' || count(*) || ' of repository ' || f.repository_id || ', which is not in this pool'
          from refs f left join repositories r on r.id = f.repository_id and r.pool_id = f.pool_id where r.id is null
@@ -45,9 +46,6 @@ export async function orphanRows(db: Queryable, poolId: number | null): Promise<
        union all
        select s.pool_id, s.pack_id, 'pushes: push ' || s.id || ' is of repository ' || s.repository_id || ', which is not in this pool'
          from pushes s left join repositories r on r.id = s.repository_id and r.pool_id = s.pool_id where r.id is null
-       union all
-       select s.pool_id, s.pack_id, 'pushes: push ' || s.id || ' names a pack that there is not'
-         from pushes s left join packs k on k.pool_id = s.pool_id and k.id = s.pack_id where s.pack_id is not null and k.id is null
        union all
        select u.pool_id, null, 'ref_updates: ' || count(*) || ' of push ' || u.push_id || ', which there is not'
          from ref_updates u left join pushes s on s.pool_id = u.pool_id and s.id = u.push_id where s.id is null

@@ -148,6 +148,14 @@ export interface Pools {
   sweep_epoch: Generated<number>;
 }
 
+export interface PoolSweeps {
+  condemned_bytes: number;
+  condemned_packs: number;
+  kept_since: Timestamp;
+  pool_id: number;
+  swept_at: Timestamp;
+}
+
 export interface Pushes {
   actor: Generated<string>;
   id: number;
@@ -265,6 +273,7 @@ export interface DB {
   object_blocks: ObjectBlocks;
   pack_swaps: PackSwaps;
   packs: Packs;
+  pool_sweeps: PoolSweeps;
   pools: Pools;
   pushes: Pushes;
   ref_updates: RefUpdates;

@@ -10,6 +10,7 @@ import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
+import { RetireCatalog } from './retire-catalog.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
 
@@ -28,6 +29,8 @@ const BRANCH_DEFAULT = 'refs/heads/main';
 export class Catalog {
   readonly #pool: pg.Pool;
   readonly #kysely: Kysely<DB>;
+  /** How packs leave. */
+  readonly retire: RetireCatalog;
   /** Chunked blobs. */
   readonly chunks: ChunkCatalog;
   /** Leases, swaps and jobs. */
@@ -54,6 +57,7 @@ export class Catalog {
       client.on('error', (error) => options.log?.warn({ error: error.message }, 'a catalog connection was lost'));
     });
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
+    this.retire = new RetireCatalog(this.#pool);
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
     this.maintenance = new MaintenanceCatalog(this.#pool);
   }

@@ -9,6 +9,7 @@ export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } f
 export { type ForkRequest, forkRepository } from './forks.ts';
 export type { Job } from './job-catalog.ts';
 export type { PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
+export type { Hold } from './retire-catalog.ts';
 export type {
   NewPack,
   ObjectBlock,

@@ -6,3 +6,4 @@
  */
 export { type FsckOptions, type FsckSummary, fsck } from './fsck.ts';
 export { type Problem, problemLine } from './problems.ts';
+export { type OrphanReport, type RetireReport, type RetireSettings, removeOrphans, retire } from './retire.ts';

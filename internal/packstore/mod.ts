@@ -22,5 +22,6 @@ export { type OnRequest, withCounters } from './counters.ts';
 export type { StoreOperation } from './faults.ts';
 export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
+export { createMemoryStore } from './memory-store.ts';
 export { createS3Store, type S3StoreOptions } from './s3-store.ts';
 export type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';
