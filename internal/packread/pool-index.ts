@@ -76,6 +76,21 @@ export class PoolIndex {
     if (blocks !== undefined) this.#fill(store, blocks);
   }
 
+  /** Takes over what another index of the pool has loaded of packs that both know, so that it is not loaded again. */
+  adopt(from: PoolIndex): void {
+    const loaded = new Map(from.#stores.map((store) => [store.pack.id, store]));
+    this.#stores.forEach((store, i) => {
+      const known = loaded.get(store.pack.id);
+      if (known !== undefined && store.directory === null)
+        this.#stores[i] = { ...known, pack: store.pack, blocks: [...known.blocks] };
+    });
+    for (const id of this.#tailPending.splice(0)) {
+      const blocks = from.#tailLoaded.get(id);
+      if (blocks === undefined) this.#tailPending.push(id);
+      else this.#addTail(this.#packs.get(id)!, blocks);
+    }
+  }
+
   #addTail(pack: Pack, blocks: readonly ObjectBlock[]): void {
     this.#tailLoaded.set(pack.id, [...blocks]);
     for (const block of blocks) {

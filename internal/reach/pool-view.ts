@@ -5,7 +5,10 @@ import { ObjectReader, type PackBytes, PoolIndex, type StoredObject } from '../p
 import { CommitGraph } from './graph.ts';
 import type { TreeSource } from './tree-walk.ts';
 
-/** What this process knows of one pool: its packs, where objects are, its commits. Extended when packs appear; nothing in it goes stale. */
+/**
+ * What this process knows of one pool: its packs, where objects are, its commits. Extended when packs appear, never cut: when others take the
+ * place of packs that it shows, a new view takes its place, and requests that run keep this one.
+ */
 export class PoolView implements TreeSource {
   readonly poolId: number;
   readonly format: ObjectFormat;
@@ -14,7 +17,9 @@ export class PoolView implements TreeSource {
   readonly reader: ObjectReader;
   readonly bytes: PackBytes;
   readonly #catalog: Catalog;
-  #adding: Promise<void> = Promise.resolve();
+  /** Packs whose place others have taken: they are not shown any more, whoever still tells of them. */
+  readonly #replaced = new Set<number>();
+  #adding: Promise<unknown> = Promise.resolve();
 
   constructor(catalog: Catalog, bytes: PackBytes, poolId: number, format: ObjectFormat) {
     this.#catalog = catalog;
@@ -30,26 +35,47 @@ export class PoolView implements TreeSource {
     return this.index.bytes + this.graph.bytes + this.reader.bytes;
   }
 
-  /** Makes all live packs known (`ids` null), or those that are named. */
-  async learn(ids: readonly number[] | null): Promise<void> {
-    const turn = this.#adding.then(() => this.#learn(ids));
+  /**
+   * Makes all live packs known: after it this view is right for whatever was published before the call. False when it shows a pack that is not
+   * live any more: then another view is to take its place.
+   */
+  async sync(): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const packs = await this.#catalog.packs(this.poolId, null);
+      const live = new Set(packs.map((pack) => pack.id));
+      for (const id of this.index.packs.keys()) if (!live.has(id)) return false;
+      await this.#load(packs);
+      return true;
+    });
+  }
+
+  /** Takes in what has changed since it was loaded. False when it shows a pack that was replaced: then another view is to take its place. */
+  async follow(added: readonly number[], replaced: readonly number[]): Promise<boolean> {
+    if (added.length === 0 && replaced.length === 0) return true;
+    return this.#inTurn(async () => {
+      for (const id of replaced) this.#replaced.add(id);
+      if (replaced.some((id) => this.index.packs.has(id))) return false;
+      const unknown = added.filter((id) => !this.index.packs.has(id) && !this.#replaced.has(id));
+      if (unknown.length > 0) await this.#load(await this.#catalog.packs(this.poolId, unknown));
+      return true;
+    });
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#adding.then(work);
     this.#adding = turn.catch(() => {});
     return turn;
   }
 
-  async #learn(ids: readonly number[] | null): Promise<void> {
-    // All means all that there are now: a fork is seen for the first time long after its pool was.
-    const unknown = ids === null ? null : ids.filter((id) => !this.index.packs.has(id));
-    if (unknown !== null && unknown.length === 0) return;
-    const packs = (await this.#catalog.packs(this.poolId, unknown)).filter((pack) => !this.index.packs.has(pack.id));
+  async #load(found: readonly Pack[]): Promise<void> {
+    const packs = found.filter((pack) => !this.index.packs.has(pack.id));
+    if (packs.length === 0) return;
     const records = new Map<number, Buffer[]>(packs.map((pack) => [pack.id, []]));
-    if (packs.length > 0) {
-      for (const block of await this.#catalog.graphBlocks(
-        this.poolId,
-        packs.map((pack) => pack.id),
-      )) {
-        records.get(block.packId)?.push(block.records);
-      }
+    for (const block of await this.#catalog.graphBlocks(
+      this.poolId,
+      packs.map((pack) => pack.id),
+    )) {
+      records.get(block.packId)?.push(block.records);
     }
     // A push of this process may have brought one meanwhile.
     const fresh = packs.filter((pack) => !this.index.packs.has(pack.id));
@@ -59,7 +85,7 @@ export class PoolView implements TreeSource {
 
   /** Takes in a pack that this process has just published, so that nobody loads it. */
   remember(pack: Pack, blocks: readonly ObjectBlock[], graph: readonly Buffer[], tail: Buffer | null): void {
-    if (this.index.packs.has(pack.id)) return;
+    if (this.index.packs.has(pack.id) || this.#replaced.has(pack.id)) return;
     this.graph.add(pack.id, graph);
     this.index.add(pack, blocks);
     if (tail !== null) this.bytes.remember(this.poolId, pack.id, tail);

@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Catalog, forkRepository, openCatalog, type Pack, type Repository } from '../catalog/mod.ts';
-import { encodeCommitRecord, KIND_COMMIT } from '../object/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { createFsStore } from '../packstore/mod.ts';
-import { oidOf, scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
 import { Repositories } from './repositories.ts';
-
-const oid = (name: string): Buffer => Buffer.from(oidOf('blob', name), 'hex');
+import { oid, pushCommit } from './repositories-testing.ts';
 
 describe('the repositories that a process knows', () => {
   let database: TestDatabase;
@@ -29,8 +27,7 @@ describe('the repositories that a process knows', () => {
     return catalog.createRepository({ owner: 'o', name, format: 'sha1', private: false });
   }
 
-  /** A pack of one commit, which a branch is set to. Numbers of packs come from the caller: processes reserve them in batches. */
-  async function push(
+  function push(
     repository: Repository,
     branch: string,
     commit: string,
@@ -38,48 +35,7 @@ describe('the repositories that a process knows', () => {
     before: string | null,
     id?: number,
   ): Promise<Pack> {
-    const record = encodeCommitRecord(oid(commit), { tree: oid('tree'), parents: parents.map(oid), committerTimeSeconds: 1 });
-    const packId = id ?? (await catalog.reservePackId());
-    await catalog.publish(
-      {
-        repositoryId: repository.id,
-        poolId: repository.poolId,
-        atomic: true,
-        commands: [
-          { name: `refs/heads/${branch}`, oldOid: before === null ? null : oid(before), newOid: oid(commit), peeled: null },
-        ],
-        head: null,
-        actor: '',
-        requestId: '',
-        options: [],
-        pack: {
-          id: packId,
-          place: { kind: 'tail', bytes: Buffer.from('PACK') },
-          lengthBytes: 4,
-          objectCount: 1,
-          checksum: oid('checksum'),
-          allReached: true,
-          based: true,
-          hasDuplicates: false,
-          tips: oid(commit),
-          blocks: [
-            {
-              oids: oid(commit),
-              kinds: Uint8Array.of(KIND_COMMIT),
-              sizes: Float64Array.of(1),
-              offsets: Float64Array.of(12),
-              lengths: Float64Array.of(1),
-            },
-          ],
-          graph: [record],
-          chunkedCount: 0,
-          chunkPackId: null,
-        },
-        sweepEpoch: null,
-      },
-      'sha1',
-    );
-    return (await catalog.packs(repository.poolId, [packId]))[0]!;
+    return pushCommit(catalog, repository, { branch, commit, parents, before, ...(id === undefined ? {} : { id }) });
   }
 
   /** A catalog in which one call, once its answer is there, waits at a gate. */

@@ -1,4 +1,4 @@
-import type { Catalog, Ref } from '../catalog/mod.ts';
+import type { Catalog, Ref, RepositoryState } from '../catalog/mod.ts';
 import type { PackBytes } from '../packread/mod.ts';
 import { PoolView } from './pool-view.ts';
 import { RepositoryView, sortRefs } from './repository-view.ts';
@@ -22,7 +22,9 @@ export class Repositories {
   readonly #bytes: PackBytes;
   readonly #memoryBytesMax: number;
   readonly #slots = new Map<string, Slot>();
+  /** Of each pool the newest view; requests that run may have older ones. */
   readonly #pools = new Map<number, PoolView>();
+  readonly #renewing = new Map<number, Promise<unknown>>();
   #sinceEviction = 0;
 
   constructor(catalog: Catalog, bytes: PackBytes, memoryBytesMax: number) {
@@ -69,13 +71,9 @@ export class Repositories {
       return null;
     }
     if (before !== null && !state.full) {
-      // Its own pool, even if that was evicted meanwhile: another one does not know what the view has seen.
-      this.#touch(before.pool);
-      if (state.newPacks.length > 0) await before.pool.learn(state.newPacks);
-      slot.view = before.next(state);
+      slot.view = before.next(state, await this.#follow(before.pool, state));
     } else {
-      const pool = this.#pool(state.poolId, state.format);
-      await pool.learn(null);
+      const pool = await this.#newest(state.poolId, state.format, null);
       slot.view = new RepositoryView(
         owner,
         name,
@@ -88,10 +86,49 @@ export class Repositories {
     return slot.view;
   }
 
-  #pool(poolId: number, format: RepositoryView['format']): PoolView {
-    const pool = this.#pools.get(poolId) ?? new PoolView(this.#catalog, this.#bytes, poolId, format);
-    this.#touch(pool);
-    return pool;
+  /** The view of the pool for the state that follows one on `pool`: the same as far as it goes. */
+  async #follow(pool: PoolView, state: RepositoryState): Promise<PoolView> {
+    const current = this.#pools.get(pool.poolId);
+    // One that was evicted meanwhile is taken up again; one that another has taken the place of is left.
+    if (current === undefined || current === pool) {
+      this.#touch(pool);
+      if (await pool.follow(state.newPacks, state.removedPacks)) return pool;
+    }
+    return this.#newest(pool.poolId, pool.format, pool);
+  }
+
+  /**
+   * The view that shows all live packs of a pool and none that was replaced: the one there is, or a new one. `outdated` is a view that is known
+   * to show a replaced pack. One at a time for a pool, so that repositories of one pool share the new view.
+   */
+  async #newest(poolId: number, format: RepositoryView['format'], outdated: PoolView | null): Promise<PoolView> {
+    const before = this.#renewing.get(poolId) ?? Promise.resolve();
+    const turn = before.then(() => this.#renew(poolId, format, outdated));
+    const settled = turn.catch(() => {});
+    this.#renewing.set(poolId, settled);
+    try {
+      return await turn;
+    } finally {
+      if (this.#renewing.get(poolId) === settled) this.#renewing.delete(poolId);
+    }
+  }
+
+  async #renew(poolId: number, format: RepositoryView['format'], outdated: PoolView | null): Promise<PoolView> {
+    const current = this.#pools.get(poolId);
+    if (current !== undefined && current !== outdated && (await current.sync())) {
+      this.#touch(current);
+      return current;
+    }
+    const fresh = new PoolView(this.#catalog, this.#bytes, poolId, format);
+    await fresh.sync();
+    const before = current ?? outdated;
+    if (before !== null) fresh.index.adopt(before.index);
+    this.#touch(fresh);
+    // Others of the pool go over to it, so that the old one is let go once the requests that run on it have ended.
+    for (const slot of this.#slots.values()) {
+      if (slot.view?.pool.poolId === poolId && slot.running === null) slot.view = slot.view.on(fresh);
+    }
+    return fresh;
   }
 
   #touch(pool: PoolView): void {
@@ -109,7 +146,7 @@ export class Repositories {
       if (bytes <= this.#memoryBytesMax || this.#pools.size === 1) break;
       bytes -= pool.memoryBytes + 10_000;
       this.#pools.delete(id);
-      for (const [key, slot] of this.#slots) if (slot.view?.pool === pool && slot.running === null) this.#slots.delete(key);
+      for (const [key, slot] of this.#slots) if (slot.view?.pool.poolId === id && slot.running === null) this.#slots.delete(key);
     }
   }
 }

@@ -46,23 +46,53 @@ export class RepositoryView {
     this.head = state.head ?? followedHead(refs.values());
   }
 
-  /** The view of the state that follows: the same one when nothing that it shows has changed. */
-  next(state: RepositoryState): RepositoryView {
+  /** The view of the state that follows; what this one has found out goes over as far as it still holds. `pool`: the view of the pool by now. */
+  next(state: RepositoryState, pool: PoolView = this.pool): RepositoryView {
     const head = state.head ?? null;
     const sameHead = head === null ? !this.headChosen : this.headChosen && head === this.head;
     const refs = state.refs.length === 0 ? this.refs : mergeRefs(this.refs, state);
-    const view = new RepositoryView(this.owner, this.name, this.pool, state, refs);
+    const view = new RepositoryView(this.owner, this.name, pool, state, refs);
+    if (state.refs.length === 0) {
+      view.closure = this.closure;
+      if (sameHead && state.private === this.private) for (const [key, value] of this.memo) view.memo.set(key, value);
+    }
+    // Numbers of commits, and packs, are those of one view of the pool.
+    if (pool !== this.pool) return view;
     if (state.refs.length === 0) {
       view.#reached = this.#reached;
       view.#reachedPacks = this.#reachedPacks;
-      view.closure = this.closure;
-      if (sameHead && state.private === this.private) for (const [key, value] of this.memo) view.memo.set(key, value);
     } else if (this.#reached !== null && this.#onlyGrew(state)) {
       view.#reached = this.#reached;
       for (const ref of state.refs) if (ref.oid !== null) flood(this.pool.graph, view.#reached, this.pool.graph.find(ref.oid));
       // A pack that was reached whole still is; one that was not may be now.
       for (const [pack, whole] of this.#reachedPacks) if (whole) view.#reachedPacks.set(pack, true);
     }
+    return view;
+  }
+
+  /** The same state on another view of the pool, which shows at least what this one does. */
+  on(pool: PoolView): RepositoryView {
+    const view = new RepositoryView(
+      this.owner,
+      this.name,
+      pool,
+      {
+        id: this.id,
+        poolId: pool.poolId,
+        format: this.format,
+        head: this.headChosen ? this.head : null,
+        private: this.private,
+        snapshot: this.snapshot,
+        full: false,
+        refs: [],
+        newPacks: [],
+        removedPacks: [],
+        sweepEpoch: this.sweepEpoch,
+      },
+      this.refs,
+    );
+    view.closure = this.closure;
+    for (const [key, value] of this.memo) view.memo.set(key, value);
     return view;
   }
 
