@@ -61,6 +61,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       severities: severitiesWith(config.fsck.severity),
       tailBytesMax: config.push.tailBytesMax,
       memoryBytesMax: config.push.memoryBytesMax,
+      chunking: null,
       createRepository: config.push.createRepository,
       hiddenRefs,
       onPush: (result, objects) => {

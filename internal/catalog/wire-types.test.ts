@@ -6,7 +6,7 @@ import { byteaArray, numberArray } from '../../db/queries/publish.ts';
 import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
 import { catalogTypes, parseByteaArray, parseNumberArray } from './wire-types.ts';
 
-const whole = fc.oneof(fc.maxSafeNat(), fc.nat(100), fc.constantFrom(0, 2 ** 31, 2 ** 32, 2 ** 53 - 1));
+const whole = fc.oneof(fc.maxSafeNat(), fc.nat(100), fc.constantFrom(0, -1, 2 ** 31, 2 ** 32, 2 ** 53 - 1));
 const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array));
 
 describe('values on their way to PostgreSQL and back', () => {

@@ -12,16 +12,20 @@ export function parseNumberArray(text: string): Float64Array {
   const numbers = new Float64Array(count);
   let value = 0;
   let digits = false;
+  let sign = 1;
   let index = 0;
   for (let i = 1; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code >= 48 && code <= 57) {
       value = value * 10 + (code - 48);
       digits = true;
+    } else if (code === 45) {
+      sign = -1;
     } else if (code === 44 || code === 125) {
-      numbers[index++] = digits ? value : Number.NaN;
+      numbers[index++] = digits ? sign * value : Number.NaN;
       value = 0;
       digits = false;
+      sign = 1;
     }
   }
   return numbers;

@@ -3,11 +3,13 @@
  * git's own version 2 index beside it; `tableBlocks` cuts its table into the rows that the catalog keeps.
  */
 export {
+  type ChunkPackInput,
   type ExtraEntry,
   type PackTable,
   type PieceReader,
   type StoredPack,
   type StorePackInput,
   tableBlocks,
+  writeChunkPack,
   writeStorePack,
 } from './store-pack.ts';

@@ -4,7 +4,7 @@ import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { encodeIdx, encodePackHeader } from '../packformat/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 
-/** One row an object, ascending by oid. */
+/** One row an object, ascending by oid. Chunked blobs have offset -1 and are no entries of the stored pack. */
 export interface PackTable {
   readonly objectCount: number;
   readonly oids: Buffer;
@@ -46,6 +46,36 @@ export interface StoredPack {
   readonly checksum: Buffer;
 }
 
+/** A pack of chunks that is at hand. */
+export interface ChunkPackInput {
+  readonly format: ObjectFormat;
+  readonly lengthBytes: number;
+  readonly checksum: Buffer;
+  readonly idx: Buffer;
+  readonly read: PieceReader;
+}
+
+/** Writes a pack of chunks to the store with its index beside it; bytes that are not the ones that were made do not become a pack. */
+export async function writeChunkPack(store: PackStore, key: string, input: ChunkPackInput, signal?: AbortSignal): Promise<void> {
+  const { format, lengthBytes, checksum } = input;
+  const options = signal === undefined ? {} : { signal };
+  const hash = createHash(format);
+  const bodyBytes = lengthBytes - oidLength(format);
+  async function* hashed(): AsyncGenerator<Buffer> {
+    for await (const piece of input.read(0, bodyBytes)) {
+      hash.update(piece);
+      yield piece;
+    }
+    yield checksum;
+  }
+  const written = await store.put(key, hashed(), options);
+  if (written !== lengthBytes || !hash.digest().equals(checksum)) {
+    await store.delete(key);
+    throw new PackhouseError('spool-corrupt', 'the pack of chunks changed between its making and its upload');
+  }
+  await store.put(sidecarKey(key, 'idx'), input.idx, options);
+}
+
 /**
  * Writes a verified pack to the store with its index beside it. Entries are copied as they came; the bases that a thin pack lacks are
  * appended, which changes the header's count and so the checksum. What is written is hashed on the way: bytes that are not the ones
@@ -58,6 +88,7 @@ export async function writeStorePack(
   signal?: AbortSignal,
 ): Promise<StoredPack> {
   const table = input.extras.length === 0 ? input.table : withExtras(input);
+  const entries = entryTable(table, input.format);
   const hash = createHash(input.format);
   let checksum = input.checksum;
   const options = signal === undefined ? {} : { signal };
@@ -65,7 +96,7 @@ export async function writeStorePack(
     key,
     packBytes(
       input,
-      table.objectCount,
+      entries.objectCount,
       (bytes) => hash.update(bytes),
       () => {
         checksum = hash.digest();
@@ -78,10 +109,8 @@ export async function writeStorePack(
     await store.delete(key);
     throw new PackhouseError('spool-corrupt', 'the pack changed between its verification and its upload');
   }
-  const idx = encodeIdx(
-    { count: table.objectCount, oids: table.oids, offsets: table.offsets, crcs: table.crcs, checksum },
-    input.format,
-  );
+  const { objectCount: count, oids, offsets, crcs } = entries;
+  const idx = encodeIdx({ count, oids, offsets, crcs, checksum }, input.format);
   await store.put(sidecarKey(key, 'idx'), idx, options);
   return { table, lengthBytes, checksum };
 }
@@ -107,6 +136,20 @@ async function* packBytes(
     }
   }
   yield trailer();
+}
+
+/** The rows that are entries of the stored pack: all but those of chunked blobs. */
+function entryTable(table: PackTable, format: ObjectFormat): Pick<PackTable, 'objectCount' | 'oids' | 'offsets' | 'crcs'> {
+  const rows: number[] = [];
+  for (let row = 0; row < table.objectCount; row++) if (table.offsets[row]! >= 0) rows.push(row);
+  if (rows.length === table.objectCount) return table;
+  const width = oidLength(format);
+  return {
+    objectCount: rows.length,
+    oids: Buffer.concat(rows.map((row) => table.oids.subarray(row * width, (row + 1) * width))),
+    offsets: Float64Array.from(rows, (row) => table.offsets[row]!),
+    crcs: Uint32Array.from(rows, (row) => table.crcs[row]!),
+  };
 }
 
 /** The table with the appended entries in their places. */

@@ -5,9 +5,11 @@ export interface Location {
   readonly pack: Pack;
   readonly kind: number;
   readonly sizeBytes: number;
-  /** First byte of the entry in the pack, and the entry's bytes. */
+  /** First byte of the entry in the pack, and the entry's bytes; -1 for a chunked blob, whose entry exists on the wire only. */
   readonly offset: number;
   readonly lengthBytes: number;
+  /** Of a chunked blob: its oid, by which its recipe is found. */
+  readonly chunkedOid?: Buffer;
 }
 
 /** One row of a pack's index. */
@@ -22,13 +24,11 @@ export function older(tail: Location | null, store: Location): Location {
 }
 
 export function location({ pack, block, row }: Copy): Location {
-  return {
-    pack,
-    kind: block.kinds[row]!,
-    sizeBytes: block.sizes[row]!,
-    offset: block.offsets[row]!,
-    lengthBytes: block.lengths[row]!,
-  };
+  const offset = block.offsets[row]!;
+  const found = { pack, kind: block.kinds[row]!, sizeBytes: block.sizes[row]!, offset, lengthBytes: block.lengths[row]! };
+  if (offset >= 0) return found;
+  const width = block.oids.length / block.kinds.length;
+  return { ...found, chunkedOid: block.oids.subarray(row * width, (row + 1) * width) };
 }
 
 /** The last of `count` ascending oids that is not above `oids[at]`, or -1. */

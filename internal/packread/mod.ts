@@ -1,8 +1,10 @@
 /**
  * packread: oids to bytes. `PoolIndex` says where an object of a pool is stored, `PackBytes` brings the bytes of packs and caches them,
- * `ObjectReader` makes whole objects of entries and deltas. Packs are immutable: nothing cached here can be stale.
+ * `ObjectReader` makes whole objects of entries and deltas, `ChunkedBlobs` reads large blobs by their chunks. Packs are immutable: nothing cached
+ * here can be stale.
  */
 export { breath } from './breath.ts';
+export { ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
 export { PackBytes } from './pack-bytes.ts';

@@ -9,6 +9,7 @@ import {
   Inflater,
   readEntryHeader,
 } from '../packformat/mod.ts';
+import { ChunkedBlobs, type ChunkedLocation } from './chunked-blobs.ts';
 import type { Location } from './location.ts';
 import { BLOCK_BYTES, type PackBytes } from './pack-bytes.ts';
 import type { PoolIndex } from './pool-index.ts';
@@ -19,9 +20,12 @@ export interface StoredObject {
 }
 
 /** What a read that found too little in the caches needs next. */
-type Need = { readonly pack: Pack; readonly offset: number; readonly lengthBytes: number } | { readonly base: Buffer };
+type Need =
+  | { readonly pack: Pack; readonly offset: number; readonly lengthBytes: number }
+  | { readonly base: Buffer }
+  | { readonly chunked: ChunkedLocation };
 
-type Place = Pick<Location, 'pack' | 'offset'>;
+type Place = Pick<Location, 'pack' | 'offset'> | ChunkedLocation;
 
 /** One delta on the way down a chain: what it makes of its base, and where else that base may be read. */
 interface Step {
@@ -34,12 +38,15 @@ interface Step {
 interface Descent {
   readonly steps: Step[];
   readonly visited: Set<string>;
-  pack: Pack;
-  offset: number;
+  place: Place;
+  /** The chunked blob at `place`, once it was read: there a chain ends. */
+  whole: StoredObject | null;
 }
 
 const OBJECT_CACHE_BYTES = 32 << 20;
 const OBJECT_CACHED_BYTES_MAX = 1 << 20;
+/** The largest chunked blob that is ever made whole here: larger ones are read in ranges. */
+const CHUNKED_BYTES_MAX = 64 << 20;
 
 /**
  * Objects of one pool as whole bytes, deltas applied. Works through what is cached without waiting, and waits only for what is not.
@@ -49,23 +56,26 @@ export class ObjectReader {
   readonly #bytes: PackBytes;
   readonly #index: PoolIndex;
   readonly #oidBytes: number;
+  /** Large blobs, for whoever does not want them whole. */
+  readonly chunked: ChunkedBlobs;
   readonly #inflater = new Inflater();
   readonly #header = emptyEntryHeader();
   readonly #cache = new Map<string, StoredObject>();
   #cacheBytes = 0;
 
-  /** Bytes of the objects that are kept. */
+  /** Bytes of the objects and recipes that are kept. */
   get bytes(): number {
-    return this.#cacheBytes;
+    return this.#cacheBytes + this.chunked.bytes;
   }
 
   constructor(bytes: PackBytes, index: PoolIndex) {
     this.#bytes = bytes;
     this.#index = index;
     this.#oidBytes = oidLength(index.format);
+    this.chunked = new ChunkedBlobs(bytes, index.poolId);
   }
 
-  /** The object at a location. @throws PackhouseError `pack-corrupt`, `pack-gone`, or what the store throws */
+  /** The object at a location. @throws PackhouseError `pack-corrupt`, `pack-gone`, `object-too-large`, or what the store throws */
   async read(location: Location, signal?: AbortSignal): Promise<StoredObject> {
     const { poolId } = this.#index;
     const descent = startAt(location);
@@ -76,7 +86,10 @@ export class ObjectReader {
       const result = this.#descend(descent, held);
       held = undefined;
       if ('kind' in result) return result;
-      if ('base' in result) {
+      if ('chunked' in result) {
+        const data = await this.chunked.whole(result.chunked, CHUNKED_BYTES_MAX, signal);
+        descent.whole = { kind: result.chunked.kind, data };
+      } else if ('base' in result) {
         await this.#index.loadForBase(result.base);
       } else if (before !== null && 'offset' in before && before.pack === result.pack && before.offset === result.offset) {
         // The cache could not keep what it was given: it is smaller than this entry, or others are in need of it too.
@@ -105,8 +118,13 @@ export class ObjectReader {
    */
   #descend(descent: Descent, held?: Buffer): StoredObject | Need {
     for (let own = held; ; own = undefined) {
-      const { pack, offset } = descent;
-      const key = `${pack.id} ${offset}`;
+      const { place } = descent;
+      const { pack, offset } = place;
+      const key = keyOf(place);
+      if (isChunkedPlace(place)) {
+        if (descent.whole === null) return { chunked: place };
+        return this.#apply(descent.whole, descent.steps);
+      }
       const cached = this.#cache.get(key);
       if (cached !== undefined) return this.#apply(cached, descent.steps);
       const stream = this.#readStream(pack, offset, own);
@@ -181,17 +199,24 @@ export class ObjectReader {
   }
 }
 
-function startAt({ pack, offset }: Place): Descent {
-  return { steps: [], visited: new Set(), pack, offset };
+function startAt(place: Place): Descent {
+  return { steps: [], visited: new Set(), place, whole: null };
+}
+
+function isChunkedPlace(place: Place): place is ChunkedLocation {
+  return 'chunkedOid' in place && place.chunkedOid !== undefined;
+}
+
+function keyOf(place: Place): string {
+  return isChunkedPlace(place) ? `${place.pack.id} ${place.chunkedOid.toString('hex')}` : `${place.pack.id} ${place.offset}`;
 }
 
 /** Moves on to the next place that was not visited yet, giving up deltas all of whose bases were; false when there is none left. */
 function goOn(descent: Descent): boolean {
   for (let step = descent.steps.at(-1); step !== undefined; step = descent.steps.at(-1)) {
     for (let next = step.otherBases.pop(); next !== undefined; next = step.otherBases.pop()) {
-      if (descent.visited.has(`${next.pack.id} ${next.offset}`)) continue;
-      descent.pack = next.pack;
-      descent.offset = next.offset;
+      if (descent.visited.has(keyOf(next))) continue;
+      descent.place = next;
       return true;
     }
     descent.steps.pop();

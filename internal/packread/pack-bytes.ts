@@ -8,6 +8,11 @@ export const BLOCK_BYTES = 1 << 20;
 /** The longest single read from the store. */
 const FETCH_BYTES_MAX = 8 << 20;
 
+/** A pack as far as its bytes are concerned: also one of chunks. */
+export interface PackExtent extends Pick<Pack, 'id' | 'crateKey' | 'extentOffset' | 'lengthBytes'> {
+  readonly tier: Pack['tier'] | 'chunks';
+}
+
 /**
  * Bytes of live packs: a tail pack's from PostgreSQL, whole; a store pack's from the bucket, in blocks. Cached, bounded by bytes.
  * `peek` answers from the cache without waiting; `load` fetches what `peek` lacked.
@@ -24,6 +29,11 @@ export class PackBytes {
     this.#cache = new ByteCache(cacheBytesMax, onLookup);
   }
 
+  /** Where what is not in packs is asked for: recipes. */
+  get catalog(): Catalog {
+    return this.#catalog;
+  }
+
   get cache(): ByteCache {
     return this.#cache;
   }
@@ -34,13 +44,13 @@ export class PackBytes {
   }
 
   /** The cached bytes from `offset` on, at least one and up to the end of their block; undefined when they are not cached. */
-  peek(poolId: number, pack: Pack, offset: number): Buffer | undefined {
+  peek(poolId: number, pack: PackExtent, offset: number): Buffer | undefined {
     if (pack.tier === 'tail') return this.#cache.get(tailKey(poolId, pack.id))?.subarray(offset);
     return this.#cache.get(blockKey(pack, Math.floor(offset / BLOCK_BYTES)))?.subarray(offset % BLOCK_BYTES);
   }
 
   /** Brings `[offset, offset + lengthBytes)` of a pack into the cache, as far as the pack goes. */
-  async load(poolId: number, pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<void> {
+  async load(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<void> {
     if (pack.tier === 'tail') return this.#once(tailKey(poolId, pack.id), () => this.#loadTails(poolId, [pack.id]));
     const last = Math.floor((Math.min(offset + lengthBytes, pack.lengthBytes) - 1) / BLOCK_BYTES);
     const waits: Promise<void>[] = [];
@@ -64,9 +74,13 @@ export class PackBytes {
     if (missing.length > 0) await this.#loadTails(poolId, missing);
   }
 
-  /** Exactly `[offset, offset + lengthBytes)` of a pack. Long reads of big packs go past the cache, so that one clone cannot empty it. */
-  async read(poolId: number, pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
-    if (pack.tier === 'store' && pack.lengthBytes > this.#cache.bytesMax * 0.3 && lengthBytes >= BLOCK_BYTES) {
+  /**
+   * Exactly `[offset, offset + lengthBytes)` of a pack. Long reads of big packs go past the cache, so that one clone cannot empty it; chunks of
+   * large blobs always do.
+   */
+  async read(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+    const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax * 0.3;
+    if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
       return this.#get(pack, offset, lengthBytes, signal);
     }
     for (let attempt = 0; attempt < 3; attempt++) {
@@ -81,7 +95,7 @@ export class PackBytes {
     return bytes.subarray(offset, offset + lengthBytes);
   }
 
-  #assemble(poolId: number, pack: Pack, offset: number, lengthBytes: number): Buffer | undefined {
+  #assemble(poolId: number, pack: PackExtent, offset: number, lengthBytes: number): Buffer | undefined {
     const first = this.peek(poolId, pack, offset);
     if (first === undefined || first.length >= lengthBytes) return first?.subarray(0, lengthBytes);
     const parts = [first];
@@ -110,7 +124,7 @@ export class PackBytes {
       throw new PackhouseError('pack-gone', `tail packs ${packIds.filter((id) => !found.has(id)).join(', ')} are gone`);
   }
 
-  async #loadBlocks(pack: Pack, from: number, to: number, signal?: AbortSignal): Promise<void> {
+  async #loadBlocks(pack: PackExtent, from: number, to: number, signal?: AbortSignal): Promise<void> {
     const start = from * BLOCK_BYTES;
     const bytes = await this.#get(pack, start, Math.min(to * BLOCK_BYTES, pack.lengthBytes) - start, signal);
     for (let block = from; block < to; block++) {
@@ -121,7 +135,7 @@ export class PackBytes {
     }
   }
 
-  #get(pack: Pack, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+  #get(pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
     const range = { offset: pack.extentOffset + offset, lengthBytes };
     return this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
   }
@@ -131,10 +145,10 @@ function tailKey(poolId: number, packId: number): string {
   return `tail ${poolId} ${packId}`;
 }
 
-function blockKey(pack: Pack, block: number): string {
+function blockKey(pack: PackExtent, block: number): string {
   return `${pack.crateKey} ${pack.extentOffset} ${block}`;
 }
 
-function missingPack(pack: Pack): PackhouseError {
+function missingPack(pack: PackExtent): PackhouseError {
   return new PackhouseError('pack-gone', `pack ${pack.id} is gone`, { pack: pack.id });
 }

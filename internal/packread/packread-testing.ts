@@ -1,6 +1,8 @@
 import { type Catalog, type ObjectBlock, openCatalog, type Pack } from '../catalog/mod.ts';
+import { type ChunkRecipe, type CutSizes, wireEntryBytes } from '../chunking/mod.ts';
 import { crateKey, createFsStore, type PackStore } from '../packstore/mod.ts';
-import { buildPack, scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { buildPack, oidOf, scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { type CutBlobs, cutBlobs } from './chunked-testing.ts';
 
 export interface StoredEntry {
   readonly oid: string;
@@ -43,18 +45,23 @@ export class TestPool {
     await this.#database.stop();
   }
 
-  /** Publishes a pack; `rowsPerBlock` cuts its index into blocks. */
+  /** Publishes a pack; `rowsPerBlock` cuts its index into blocks, `chunked` are blobs that it has as chunks. */
   async put(
     tier: Pack['tier'],
     entries: readonly StoredEntry[],
-    { hasDuplicates = false, rowsPerBlock = 1000 }: { hasDuplicates?: boolean; rowsPerBlock?: number } = {},
+    {
+      hasDuplicates = false,
+      rowsPerBlock = 1000,
+      chunked = [],
+      sizes = { minBytes: 1024, avgBytes: 4096, maxBytes: 16384 },
+    }: { hasDuplicates?: boolean; rowsPerBlock?: number; chunked?: readonly Buffer[]; sizes?: CutSizes } = {},
   ): Promise<Pack> {
     const bytes = buildPack(entries.map((entry) => entry.bytes));
     const id = await this.catalog.reservePackId();
     const facts = {
       id,
       lengthBytes: bytes.length,
-      objectCount: entries.length,
+      objectCount: entries.length + chunked.length,
       checksum: bytes.subarray(-20),
       allReached: false,
     };
@@ -64,12 +71,17 @@ export class TestPool {
       await this.catalog.beginStorePack(this.poolId, id, key, lease);
       await this.store.put(key, bytes);
     }
+    const cut = cutBlobs(chunked, sizes);
+    const chunkPackId = chunked.length === 0 ? null : await this.#putChunks(cut, lease);
+    const recipes = chunked.map((blob, i) => ({ oid: Buffer.from(oidOf('blob', blob), 'hex'), recipe: cut.recipes[i]! }));
+    const rows = recipes.map(({ oid, recipe }) => ({ oid: oid.toString('hex'), sizeBytes: recipe.sizeBytes, recipe }));
+    const first = entries[0]?.oid ?? rows[0]!.oid;
     await this.catalog.publish(
       {
         repositoryId: this.#repositoryId,
         poolId: this.poolId,
         atomic: true,
-        commands: [{ name: `refs/x/${++this.#packs}`, oldOid: null, newOid: Buffer.from(entries[0]!.oid, 'hex'), peeled: null }],
+        commands: [{ name: `refs/x/${++this.#packs}`, oldOid: null, newOid: Buffer.from(first, 'hex'), peeled: null }],
         head: null,
         actor: '',
         requestId: '',
@@ -80,10 +92,11 @@ export class TestPool {
           hasDuplicates,
           tips: Buffer.alloc(0),
           place: tier === 'tail' ? { kind: 'tail', bytes } : { kind: 'store', lease, crateKey: key },
-          blocks: blocksOf(entries, rowsPerBlock),
+          blocks: blocksOf(entries, rows, rowsPerBlock),
           graph: [],
-          chunkedCount: 0,
-          chunkPackId: null,
+          chunkedCount: chunked.length,
+          chunkPackId,
+          chunked: recipes,
         },
         sweepEpoch: null,
       },
@@ -91,15 +104,30 @@ export class TestPool {
     );
     return (await this.catalog.packs(this.poolId, [id]))[0]!;
   }
+
+  async #putChunks(cut: CutBlobs, lease: string): Promise<number> {
+    const id = await this.catalog.reservePackId();
+    const key = crateKey(`00000000-0000-4000-9000-${String(id).padStart(12, '0')}`);
+    await this.catalog.chunks.beginPack(this.poolId, id, key, lease);
+    await this.store.put(key, cut.pack);
+    const pack = { lengthBytes: cut.pack.length, objectCount: cut.chunkCount, checksum: cut.pack.subarray(-20) };
+    await this.catalog.chunks.setUploaded(this.poolId, id, lease, pack);
+    return id;
+  }
 }
 
-function blocksOf(entries: readonly StoredEntry[], rowsPerBlock: number): ObjectBlock[] {
+function blocksOf(
+  entries: readonly StoredEntry[],
+  chunked: readonly { oid: string; sizeBytes: number; recipe: ChunkRecipe }[],
+  rowsPerBlock: number,
+): ObjectBlock[] {
   let offset = 12;
-  const rows = entries.map((entry) => {
+  const rows: { oid: string; kind: number; sizeBytes: number; offset: number; lengthBytes: number }[] = entries.map((entry) => {
     const row = { ...entry, offset, lengthBytes: entry.bytes.length };
     offset += entry.bytes.length;
     return row;
   });
+  for (const { recipe, ...row } of chunked) rows.push({ ...row, kind: 3, offset: -1, lengthBytes: wireEntryBytes(recipe) });
   rows.sort((a, b) => (a.oid < b.oid ? -1 : 1));
   const blocks: ObjectBlock[] = [];
   for (let at = 0; at < rows.length; at += rowsPerBlock) {

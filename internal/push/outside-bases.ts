@@ -1,5 +1,9 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { codeOf } from '../base/mod.ts';
-import { type ExternalBase, unresolvedDeltas } from '../ingest/mod.ts';
+import { type ExternalBase, type LargeBase, unresolvedDeltas } from '../ingest/mod.ts';
+import { isChunked } from '../packread/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 
 /**
@@ -25,6 +29,22 @@ export class OutsideBases {
     this.#asked.push(oid);
     const { kind, data } = await this.#view.pool.reader.read(location, this.#signal);
     return { oid, kind, data };
+  }
+
+  /** A chunked blob for a file, null when the pool has none of that oid: others are read whole. */
+  async readLarge(oid: Buffer): Promise<LargeBase | null> {
+    const [location] = await this.#view.pool.index.find(oid);
+    if (!location || !isChunked(location)) return null;
+    this.#asked.push(oid);
+    const { chunked } = this.#view.pool.reader;
+    return {
+      sizeBytes: location.sizeBytes,
+      writeTo: async (path) => {
+        const recipe = await chunked.recipe(location);
+        const plain = chunked.plain(recipe, 0, recipe.sizes.length, this.#signal);
+        await pipeline(Readable.from(plain, { objectMode: true, highWaterMark: 2 }), createWriteStream(path, { mode: 0o600 }));
+      },
+    };
   }
 
   /** Runs `work`; what goes wrong with a pack that took a base the repository does not reach is told as if nobody had that base. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { NewPack } from '../catalog/mod.ts';
-import type { PackPlace, ReceivedPack } from '../ingest/mod.ts';
-import { type PieceReader, tableBlocks, writeStorePack } from '../packing/mod.ts';
+import type { ChunkPack, PackPlace, ReceivedPack } from '../ingest/mod.ts';
+import { type PieceReader, tableBlocks, writeChunkPack, writeStorePack } from '../packing/mod.ts';
 import { crateKey, sidecarKey } from '../packstore/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { PushSettings } from './settings.ts';
@@ -23,7 +23,10 @@ export interface PlacedPack {
   undo(): Promise<void>;
 }
 
-/** Gives a received pack its place: a small one stays at hand for the push's transaction, a large one is uploaded under an intent row. */
+/**
+ * Gives a received pack its place: a small one stays at hand for the push's transaction, a large one is uploaded under an intent row. With
+ * chunked blobs it always goes to the store, after a pack of their new chunks under an intent row of its own.
+ */
 export async function placePack(
   received: ReceivedPack,
   facts: PackFacts,
@@ -31,70 +34,119 @@ export async function placePack(
   settings: PushSettings,
   signal: AbortSignal,
 ): Promise<PlacedPack> {
-  const id = await reserveYoungest(settings, view);
-  const { pack, place } = received;
-  const { format, graph } = pack;
+  const { pack, place, chunked } = received;
   const staysThin = pack.bases.length > 0 && received.bases.length === 0;
-  if (place.kind === 'memory' && (staysThin || pack.lengthBytes <= settings.tailBytesMax)) {
+  if (place.kind === 'memory' && chunked.length === 0 && (staysThin || pack.lengthBytes <= settings.tailBytesMax)) {
     return {
       pack: {
-        id,
+        id: await reserveYoungest(settings, view),
         ...facts,
-        graph,
+        graph: pack.graph,
         place: { kind: 'tail', bytes: place.bytes },
         lengthBytes: pack.lengthBytes,
         objectCount: pack.objectCount,
         chunkedCount: 0,
         chunkPackId: null,
         checksum: pack.checksum,
-        blocks: tableBlocks(pack, format),
+        blocks: tableBlocks(pack, pack.format),
       },
       undo: async () => {},
     };
   }
-  const key = crateKey(randomUUID());
-  const lease = randomUUID();
-  await settings.catalog.beginStorePack(view.pool.poolId, id, key, lease);
-  const undo = (): Promise<void> =>
-    settings.catalog.abortStorePack(view.pool.poolId, id, async () => {
-      await settings.store.delete(key);
-      await settings.store.delete(sidecarKey(key, 'idx'));
-    });
+  const uploads = new Uploads(settings, view.pool.poolId);
   try {
-    const stored = await writeStorePack(
-      settings.store,
-      key,
-      {
-        format,
-        table: pack,
-        lengthBytes: pack.lengthBytes,
-        checksum: pack.checksum,
-        read: pieces(place),
-        extras: received.bases,
-        readExtras: pieces(received.basesPlace),
-      },
-      signal,
-    );
-    return {
-      pack: {
-        id,
-        ...facts,
-        graph,
-        place: { kind: 'store', lease, crateKey: key },
-        lengthBytes: stored.lengthBytes,
-        objectCount: stored.table.objectCount,
-        chunkedCount: 0,
-        chunkPackId: null,
-        checksum: stored.checksum,
-        blocks: tableBlocks(stored.table, format),
-      },
-      undo,
-    };
+    const chunkPackId = received.chunkPack === null ? null : await placeChunks(received.chunkPack, uploads, view, signal);
+    return await placeStored(received, chunkPackId, facts, uploads, view, signal);
   } catch (error) {
     // What cannot be taken back now is left to its intent row; the first error is the one to tell.
-    await undo().catch(() => {});
+    await uploads.undo().catch(() => {});
     throw error;
   }
+}
+
+/** The uploads of one push: one lease for all of them, and all are taken back together. */
+class Uploads {
+  readonly settings: PushSettings;
+  readonly #poolId: number;
+  readonly lease = randomUUID();
+  readonly #begun: { readonly id: number; readonly key: string }[] = [];
+
+  constructor(settings: PushSettings, poolId: number) {
+    this.settings = settings;
+    this.#poolId = poolId;
+  }
+
+  /** Writes the intent row; the key to upload to. */
+  async begin(id: number, tier: 'store' | 'chunks'): Promise<string> {
+    const key = crateKey(randomUUID());
+    const { catalog } = this.settings;
+    if (tier === 'store') await catalog.beginStorePack(this.#poolId, id, key, this.lease);
+    else await catalog.chunks.beginPack(this.#poolId, id, key, this.lease);
+    this.#begun.push({ id, key });
+    return key;
+  }
+
+  async undo(): Promise<void> {
+    const { catalog, store } = this.settings;
+    for (const { id, key } of this.#begun) {
+      await catalog.abortStorePack(this.#poolId, id, async () => {
+        await store.delete(key);
+        await store.delete(sidecarKey(key, 'idx'));
+      });
+    }
+  }
+}
+
+async function placeChunks(chunkPack: ChunkPack, uploads: Uploads, view: RepositoryView, signal: AbortSignal): Promise<number> {
+  const { catalog, store } = uploads.settings;
+  const id = await catalog.reservePackId();
+  const key = await uploads.begin(id, 'chunks');
+  await writeChunkPack(store, key, { ...chunkPack, format: view.format, read: pieces(chunkPack.place) }, signal);
+  await catalog.chunks.setUploaded(view.pool.poolId, id, uploads.lease, chunkPack);
+  return id;
+}
+
+async function placeStored(
+  received: ReceivedPack,
+  chunkPackId: number | null,
+  facts: PackFacts,
+  uploads: Uploads,
+  view: RepositoryView,
+  signal: AbortSignal,
+): Promise<PlacedPack> {
+  const { pack, place, chunked } = received;
+  const id = await reserveYoungest(uploads.settings, view);
+  const key = await uploads.begin(id, 'store');
+  const stored = await writeStorePack(
+    uploads.settings.store,
+    key,
+    {
+      format: pack.format,
+      table: pack,
+      lengthBytes: pack.lengthBytes,
+      checksum: pack.checksum,
+      read: pieces(place),
+      extras: received.bases,
+      readExtras: pieces(received.basesPlace),
+    },
+    signal,
+  );
+  return {
+    pack: {
+      id,
+      ...facts,
+      graph: pack.graph,
+      place: { kind: 'store', lease: uploads.lease, crateKey: key },
+      lengthBytes: stored.lengthBytes,
+      objectCount: stored.table.objectCount,
+      chunkedCount: chunked.length,
+      chunkPackId,
+      chunked,
+      checksum: stored.checksum,
+      blocks: tableBlocks(stored.table, pack.format),
+    },
+    undo: () => uploads.undo(),
+  };
 }
 
 /**

@@ -5,6 +5,7 @@ import { KIND_COMMIT, oidLength } from '../object/mod.ts';
 import { encodeError, type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
+import { chunkingOptions, publishOnChunks } from './chunk-source.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
 import { IncompleteObjects } from './missing.ts';
 import { OutsideBases } from './outside-bases.ts';
@@ -166,6 +167,7 @@ async function unpack(
       ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
       thinBytesMax: settings.tailBytesMax,
       readBase: (oid) => bases.read(oid),
+      chunking: chunkingOptions(settings, view, bases),
       signal,
     }),
   );
@@ -258,7 +260,8 @@ async function publish(
       standing.map(({ command }) => command.new),
       unpacked?.tags ?? null,
     );
-    const statuses = await settings.catalog.publish(
+    const statuses = await publishOnChunks(
+      settings.catalog,
       {
         repositoryId: view.id,
         poolId: view.pool.poolId,

@@ -1,4 +1,5 @@
 import type { Catalog } from '../catalog/mod.ts';
+import type { ChunkingParameters } from '../chunking/mod.ts';
 import type { PackLimits } from '../ingest/mod.ts';
 import type { Severities } from '../object/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
@@ -18,6 +19,8 @@ export interface PushSettings {
   /** A pack up to this size stays in memory while it is verified. */
   readonly memoryBytesMax: number;
   readonly spoolFolder?: string;
+  /** How large blobs are cut into chunks; null: they stay entries of their pack. */
+  readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;
   readonly hiddenRefs: readonly string[];
   /** Told of each push that was answered, for the counters. */

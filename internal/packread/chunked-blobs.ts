@@ -1,0 +1,211 @@
+import { promisify } from 'node:util';
+import { constants, inflateRaw } from 'node:zlib';
+import { PackhouseError } from '../base/mod.ts';
+import { adler32, type ChunkRecipe, SHA256_BYTES } from '../chunking/mod.ts';
+import type { Location } from './location.ts';
+import type { PackBytes, PackExtent } from './pack-bytes.ts';
+
+const inflated = promisify<Buffer, object, Buffer>(inflateRaw);
+
+/** Segments that stand this close together in a chunk pack are read at once: between neighbours are 11 bytes or a few more. */
+const GAP_BYTES_MAX = 16 << 10;
+/** The longest read of neighbouring segments, and how many are under way at a time. */
+const RUN_BYTES_MAX = 4 << 20;
+const RUNS_AHEAD = 2;
+/** Recipes that are kept, by their bytes. */
+const RECIPES_BYTES_MAX = 16 << 20;
+/** Recipes that one statement brings. */
+const RECIPES_AT_ONCE = 16;
+
+/** A chunked blob where one of its packs has it. */
+export interface ChunkedLocation extends Location {
+  readonly chunkedOid: Buffer;
+}
+
+export function isChunked(location: Location): location is ChunkedLocation {
+  return location.chunkedOid !== undefined;
+}
+
+/** Neighbouring segments, read at once. */
+interface Run {
+  readonly first: number;
+  readonly end: number;
+  readonly packId: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+/**
+ * Large blobs of one pool that are kept as chunks: by their recipes, and only the chunks that are asked for. Nothing here holds a blob whole
+ * but `whole`, which has a bound. What is cached stays right as long as the pool's view: chunks move only when packs are replaced.
+ */
+export class ChunkedBlobs {
+  readonly #bytes: PackBytes;
+  readonly #poolId: number;
+  readonly #packs = new Map<number, PackExtent>();
+  readonly #recipes = new Map<string, ChunkRecipe>();
+  #recipesBytes = 0;
+
+  constructor(bytes: PackBytes, poolId: number) {
+    this.#bytes = bytes;
+    this.#poolId = poolId;
+  }
+
+  /** Bytes of the recipes that are kept. */
+  get bytes(): number {
+    return this.#recipesBytes;
+  }
+
+  /** @throws PackhouseError `recipe-missing` */
+  async recipe(location: ChunkedLocation): Promise<ChunkRecipe> {
+    const key = keyOf(location.pack.id, location.chunkedOid);
+    const known = this.#recipes.get(key);
+    if (known === undefined) return (await this.recipes([location]))[0]!;
+    this.#recipes.delete(key);
+    this.#recipes.set(key, known);
+    return known;
+  }
+
+  /** Recipes in the order of the locations. The caller bounds how many it asks for. @throws PackhouseError `recipe-missing` */
+  async recipes(locations: readonly ChunkedLocation[]): Promise<ChunkRecipe[]> {
+    const found = new Map<string, ChunkRecipe>();
+    const missing: { packId: number; oid: Buffer }[] = [];
+    for (const { pack, chunkedOid } of locations) {
+      const known = this.#recipes.get(keyOf(pack.id, chunkedOid));
+      if (known === undefined) missing.push({ packId: pack.id, oid: chunkedOid });
+      else found.set(keyOf(pack.id, chunkedOid), known);
+    }
+    for (let from = 0; from < missing.length; from += RECIPES_AT_ONCE) {
+      const rows = await this.#bytes.catalog.chunks.recipes(this.#poolId, missing.slice(from, from + RECIPES_AT_ONCE));
+      for (const { packId, oid, recipe } of rows) {
+        found.set(keyOf(packId, oid), recipe);
+        this.#keep(keyOf(packId, oid), recipe);
+      }
+    }
+    return locations.map(({ pack, chunkedOid }) => {
+      const recipe = found.get(keyOf(pack.id, chunkedOid));
+      if (recipe !== undefined) return recipe;
+      const oid = chunkedOid.toString('hex');
+      throw new PackhouseError('recipe-missing', `pack ${pack.id} has no recipe of blob ${oid}`, { pack: pack.id, oid });
+    });
+  }
+
+  #keep(key: string, recipe: ChunkRecipe): void {
+    if (this.#recipes.has(key)) return;
+    this.#recipes.set(key, recipe);
+    this.#recipesBytes += recipeBytes(recipe);
+    for (const [oldest, old] of this.#recipes) {
+      if (this.#recipesBytes <= RECIPES_BYTES_MAX) break;
+      this.#recipes.delete(oldest);
+      this.#recipesBytes -= recipeBytes(old);
+    }
+  }
+
+  /** Chunks [`first`, `end`) as they are stored: deflate segments that may be joined as they come. */
+  async *segments(recipe: ChunkRecipe, first: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const runs = runsOf(recipe, first, end);
+    await this.#locate(runs.map((run) => run.packId));
+    const read = (run: Run): Promise<Buffer> => {
+      const bytes = this.#bytes.read(this.#poolId, this.#packs.get(run.packId)!, run.offset, run.lengthBytes, signal);
+      bytes.catch(() => {});
+      return bytes;
+    };
+    const ahead = runs.slice(0, RUNS_AHEAD).map(read);
+    for (let r = 0; r < runs.length; r++) {
+      const bytes = await ahead.shift()!;
+      if (r + RUNS_AHEAD < runs.length) ahead.push(read(runs[r + RUNS_AHEAD]!));
+      const run = runs[r]!;
+      for (let i = run.first; i < run.end; i++) {
+        const at = recipe.offsets[i]! - run.offset;
+        yield bytes.subarray(at, at + recipe.lengths[i]!);
+      }
+    }
+  }
+
+  /** Plain bytes of chunks [`first`, `end`), a buffer a chunk, compared with the size and the Adler-32 that the recipe says. @throws `chunk-corrupt` */
+  async *plain(recipe: ChunkRecipe, first: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    let i = first;
+    for await (const segment of this.segments(recipe, first, end, signal)) {
+      yield await this.#inflate(recipe, i, segment);
+      i++;
+    }
+  }
+
+  async #inflate(recipe: ChunkRecipe, i: number, segment: Buffer): Promise<Buffer> {
+    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: Math.max(1, recipe.sizes[i]!) };
+    const plain = await inflated(segment, options).catch(() => null);
+    if (plain !== null && plain.length === recipe.sizes[i] && adler32(plain) === recipe.adlers[i]) return plain;
+    const sha256 = recipe.sha256s.toString('hex', i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
+    const message = `chunk ${sha256} in pack ${recipe.packIds[i]} at offset ${recipe.offsets[i]} is not what its recipe says`;
+    throw new PackhouseError('chunk-corrupt', message, { pack: recipe.packIds[i], offset: recipe.offsets[i], sha256 });
+  }
+
+  /** Plain bytes [`from`, `to`) of a blob, as far as it goes: only the chunks that they lie in are read. */
+  async *range(recipe: ChunkRecipe, from: number, to: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const stop = Math.min(to, recipe.sizeBytes);
+    if (from >= stop) return;
+    let first = 0;
+    let at = 0;
+    while (at + recipe.sizes[first]! <= from) at += recipe.sizes[first++]!;
+    let end = first;
+    for (let behind = at; behind < stop; end++) behind += recipe.sizes[end]!;
+    for await (const plain of this.plain(recipe, first, end, signal)) {
+      yield plain.subarray(Math.max(0, from - at), stop - at);
+      at += plain.length;
+    }
+  }
+
+  /** A blob held whole. @throws PackhouseError `object-too-large` above `bytesMax` */
+  async whole(location: ChunkedLocation, bytesMax: number, signal?: AbortSignal): Promise<Buffer> {
+    if (location.sizeBytes > bytesMax) {
+      const oid = location.chunkedOid.toString('hex');
+      const message = `blob ${oid} has ${location.sizeBytes} bytes: more than the ${bytesMax} that may be held at once`;
+      throw new PackhouseError('object-too-large', message, { oid, sizeBytes: location.sizeBytes, bytesMax });
+    }
+    const recipe = await this.recipe(location);
+    const parts: Buffer[] = [];
+    for await (const part of this.plain(recipe, 0, recipe.sizes.length, signal)) parts.push(part);
+    return Buffer.concat(parts, recipe.sizeBytes);
+  }
+
+  async #locate(packIds: readonly number[]): Promise<void> {
+    const missing = [...new Set(packIds)].filter((id) => !this.#packs.has(id));
+    if (missing.length === 0) return;
+    for (const pack of await this.#bytes.catalog.chunks.packs(this.#poolId, missing))
+      this.#packs.set(pack.id, { ...pack, tier: 'chunks' });
+    const gone = missing.filter((id) => !this.#packs.has(id));
+    if (gone.length > 0) throw new PackhouseError('pack-gone', `chunk packs ${gone.join(', ')} are gone`, { packs: gone });
+  }
+}
+
+/** Neighbours in one pack, in order of the blob, grouped for reading. */
+function runsOf(recipe: ChunkRecipe, first: number, end: number): Run[] {
+  const { packIds, offsets, lengths } = recipe;
+  const runs: Run[] = [];
+  for (let i = first; i < end; ) {
+    const [packId, offset] = [packIds[i]!, offsets[i]!];
+    let behind = offset + lengths[i]!;
+    let next = i + 1;
+    while (
+      next < end &&
+      packIds[next] === packId &&
+      offsets[next]! >= behind &&
+      offsets[next]! - behind <= GAP_BYTES_MAX &&
+      offsets[next]! + lengths[next]! - offset <= RUN_BYTES_MAX
+    ) {
+      behind = offsets[next]! + lengths[next]!;
+      next++;
+    }
+    runs.push({ first: i, end: next, packId, offset, lengthBytes: behind - offset });
+    i = next;
+  }
+  return runs;
+}
+
+function keyOf(packId: number, oid: Buffer): string {
+  return `${packId} ${oid.toString('hex')}`;
+}
+
+function recipeBytes({ sizes }: ChunkRecipe): number {
+  return 300 + sizes.length * (SHA256_BYTES + 4 * 8 + 4);
+}
