@@ -12,8 +12,10 @@ export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } 
 export { PackError, unresolvedDeltas } from './errors.ts';
 export { IncomingReader, type PackPlace } from './incoming-reader.ts';
 export { DEFAULT_PACK_LIMITS, type PackLimits } from './limits.ts';
+export { SpoolSource } from './pack-source.ts';
 export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';
 export type { ExternalBase } from './resolve.ts';
-export { removeStaleSpools } from './spool-folders.ts';
+export { makeSpoolFolder, removeStaleSpools } from './spool-folders.ts';
 export type { AppendedEntry } from './thin-bases.ts';
 export type { VerifiedPack } from './verified-pack.ts';
+export { PackWork } from './work.ts';
