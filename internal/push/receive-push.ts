@@ -7,10 +7,10 @@ import { checkConnectivity, proveReached, type RepositoryView } from '../reach/m
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { chunkingOptions, publishOnChunks } from './chunk-source.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
-import { IncompleteObjects } from './missing.ts';
 import { OutsideBases } from './outside-bases.ts';
 import { PackTags, peelTips } from './peel.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
+import { proveAgain, refuseIncomplete } from './prove-again.ts';
 import { tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 
@@ -187,23 +187,6 @@ async function unpack(
   }
 }
 
-async function refuseIncomplete(
-  request: ReceiveRequest,
-  verdicts: readonly Verdict[],
-  received: ReceivedPack,
-  reader: IncomingReader,
-  missing: ReadonlySet<string>,
-): Promise<void> {
-  if (missing.size === 0) return;
-  const incomplete = new IncompleteObjects(received.pack, reader, missing);
-  const belowShallow = new IncompleteObjects(received.pack, reader, missing, new Set(request.shallow));
-  for (const verdict of verdicts) {
-    const tip = verdict.command.new;
-    if (verdict.error !== null || isZero(tip) || !(await incomplete.has(tip))) continue;
-    verdict.error = (await belowShallow.has(tip)) ? 'missing necessary objects' : 'shallow update not allowed';
-  }
-}
-
 /** Commands whose new value did not come with the pack must name what the repository reaches; branches must name commits. */
 async function judgeTips(
   view: RepositoryView,
@@ -236,8 +219,40 @@ function isIncoming(hex: string, reader: IncomingReader | null): boolean {
 
 type PackTier = 'tail' | 'store' | 'none';
 
-/** Places the pack and publishes it with the commands that still stand; sets the verdicts of those that do not. Where the pack went. */
+/** How often a push is proven anew when objects of its pool are condemned between its proof and its commit. */
+const PROOFS_MAX = 4;
+
+/** Publishes what was proven; when something was condemned meanwhile, what is proven anew. Where the pack went. */
 async function publish(
+  settings: PushSettings,
+  push: PushRequest,
+  request: ReceiveRequest,
+  view: RepositoryView,
+  verdicts: readonly Verdict[],
+  unpacked: Unpacked | null,
+): Promise<PackTier> {
+  let [current, proven] = [view, unpacked];
+  for (let proofs = 1; ; proofs++) {
+    try {
+      return await publishOnce(settings, push, request, current, verdicts, proven);
+    } catch (error) {
+      if (codeOf(error) !== 'epoch-moved') throw error;
+      if (proofs === PROOFS_MAX) {
+        for (const verdict of verdicts) verdict.error ??= 'failed to update ref';
+        return 'none';
+      }
+      const { view: fresh, based } = await proveAgain(settings, push, request, current, verdicts, proven);
+      current = fresh;
+      if (proven !== null) proven = { ...proven, based };
+    }
+  }
+}
+
+/**
+ * Places the pack and publishes it with the commands that still stand; sets the verdicts of those that do not. Where the pack went.
+ * @throws PackhouseError `epoch-moved`: nothing was published
+ */
+async function publishOnce(
   settings: PushSettings,
   push: PushRequest,
   request: ReceiveRequest,
@@ -260,6 +275,7 @@ async function publish(
       standing.map(({ command }) => command.new),
       unpacked?.tags ?? null,
     );
+    await settings.beforePublish?.();
     const statuses = await publishOnChunks(
       settings.catalog,
       {

@@ -23,6 +23,8 @@ export interface PushSettings {
   readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;
   readonly hiddenRefs: readonly string[];
+  /** Runs between the proof of a push and its commit: tests let something happen there. */
+  readonly beforePublish?: () => Promise<void>;
   /** Told of each push that was answered, for the counters. */
   readonly onPush: (
     result: 'ok' | 'partial' | 'refused' | 'failed',

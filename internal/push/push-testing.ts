@@ -1,0 +1,85 @@
+import pg from 'pg';
+import { type Catalog, openCatalog } from '../catalog/mod.ts';
+import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
+import { STRICT_SEVERITIES } from '../object/mod.ts';
+import { PackBytes } from '../packread/mod.ts';
+import { createMemoryStore, type PackStore } from '../packstore/mod.ts';
+import { Repositories } from '../reach/mod.ts';
+import { FLUSH_PACKET, packet, type RefUpdate, readPushAnswer } from '../testkit/mod.ts';
+import { receivePush } from './receive-push.ts';
+import type { PushSettings } from './settings.ts';
+
+const LIMITS = {
+  commandsMax: 1000,
+  commandBytesMax: 1 << 20,
+  refNameBytesMax: 1000,
+  pushOptionsMax: 10,
+  wantsMax: 10,
+  havesMax: 10,
+  shallowsMax: 10,
+  refPrefixesMax: 10,
+  objectInfosMax: 10,
+  serverOptionsMax: 10,
+  deepenNotMax: 10,
+  filterBytesMax: 1000,
+  filterDepthMax: 2,
+};
+
+/** Pushes in this process, so that a test can let something happen in the middle of one. */
+export class PushBench {
+  readonly catalog: Catalog;
+  readonly store: PackStore = createMemoryStore();
+  readonly client: pg.Client;
+  readonly #repositories: Repositories;
+
+  constructor(url: string) {
+    this.catalog = openCatalog({ url, poolMax: 4 });
+    this.client = new pg.Client({ connectionString: url });
+    this.#repositories = new Repositories(this.catalog, new PackBytes(this.catalog, this.store, 8 << 20), 8 << 20);
+  }
+
+  /** Status lines of the report. */
+  async push(
+    repository: string,
+    updates: readonly RefUpdate[],
+    pack: Buffer,
+    more: Partial<PushSettings> = {},
+  ): Promise<readonly string[]> {
+    const [owner = '', name = ''] = repository.split('/');
+    const settings: PushSettings = {
+      catalog: this.catalog,
+      store: this.store,
+      repositories: this.#repositories,
+      packLimits: DEFAULT_PACK_LIMITS,
+      protocolLimits: LIMITS,
+      severities: STRICT_SEVERITIES,
+      tailBytesMax: 1 << 20,
+      memoryBytesMax: 8 << 20,
+      createRepository: true,
+      hiddenRefs: [],
+      chunking: null,
+      onPush: () => {},
+      ...more,
+    };
+    const commands = updates.map(([from, to, ref], i) => packet(`${from} ${to} ${ref}${i === 0 ? '\0 report-status' : ''}`));
+    const answer: Buffer[] = [];
+    const sink = {
+      write: async (chunk: Uint8Array | readonly Uint8Array[]) => {
+        for (const part of Array.isArray(chunk) ? chunk : [chunk]) answer.push(Buffer.from(part as Uint8Array));
+      },
+      end: async () => {},
+    };
+    const body = (async function* () {
+      yield Buffer.concat([...commands, FLUSH_PACKET, pack]);
+    })();
+    const { signal } = new AbortController();
+    await receivePush(settings, { owner, name, actor: '', requestId: '', signal }, body, sink);
+    return readPushAnswer({ status: 200, headers: {}, body: Buffer.concat(answer) }).lines;
+  }
+
+  async close(): Promise<void> {
+    await this.client.end();
+    await this.catalog.close();
+    await this.store.close();
+  }
+}
