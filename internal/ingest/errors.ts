@@ -12,3 +12,8 @@ export class PackError extends PackhouseError {
 export function unresolvedDeltas(): PackError {
   return new PackError('pack has unresolved deltas');
 }
+
+/** A small pack with a large blob is a worker's job, which can cut it. */
+export function largeInline(): PackError {
+  return new PackError('pack has a blob that is too large to be worked on here', { tooMuchWork: true });
+}

@@ -46,11 +46,15 @@ export class IncomingReader {
 
   /**
    * The object, null when the pack does not have it. Of a chain of deltas no more than one, its base and its result are held at once.
-   * @throws PackError with `tooMuchWork` in its data when the chain makes more than `madeBytesMax` bytes on the way
+   * @throws PackError with `tooMuchWork` in its data when the chain makes more than `madeBytesMax` bytes on the way, and for a blob that was
+   * cut: only kind and size of it are here, in the pack's table
    */
   async read(oid: Buffer, madeBytesMax = Infinity): Promise<{ kind: number; data: Buffer } | null> {
     const row = this.row(oid);
     if (row < 0) return null;
+    if (this.#pack.offsets[row]! < 0) {
+      throw new PackError(`blob ${oid.toString('hex')} was cut into chunks`, { tooMuchWork: true });
+    }
     let left = madeBytesMax;
     const take = (bytes: number): void => {
       left -= bytes;

@@ -134,12 +134,19 @@ export class LinkCollector {
     this.#graphBytes = 0;
   }
 
-  /** Compares the links with what the pack holds. A link may ask for another kind than the object has: it is a link out of the pack then. */
-  finish(entries: EntryTable): LinkSummary {
+  /**
+   * Compares the links with what the pack holds. A link may ask for another kind than the object has: it is a link out of the pack then.
+   * `apart` are blobs of the push that are no entries, each once.
+   */
+  finish(entries: EntryTable, apart: readonly Buffer[] = []): LinkSummary {
     this.#closeGraphBlock();
     const width = entries.oidBytes;
     const sources: Buffer[] = [];
     const duplicates: number[] = [];
+    for (const oid of apart) {
+      const before = this.#mark(oid, 0, IN_PACK | (IN_PACK_KIND * KIND_BLOB));
+      if (before === 0) sources.push(oid);
+    }
     for (let i = 0; i < entries.count; i++) {
       const before = this.#mark(entries.oids, i * width, IN_PACK | (IN_PACK_KIND * entries.kinds[i]!));
       if (before & IN_PACK) duplicates.push(i);

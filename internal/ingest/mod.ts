@@ -5,7 +5,11 @@
  *   resolve   deltas, from their bases down, without recursion; bases outside the pack are asked for
  *   check     each object as `git fsck --strict` would, by a list of severities; links gathered on the way
  *
- * A small pack is worked on in memory, at once; a larger one in a worker, from a spool file that nothing depends on later. Memory is
+ * With `chunking`, blobs of its threshold and more are cut into chunks while they are inflated, or while a delta makes them: they are never
+ * held, and not in the bytes that are kept. What is kept is written again without them, and deltas on them that make something smaller
+ * become whole entries. New chunks go into a pack of their own, `chunkPack`. Deltas whose base is such a blob read it from a file.
+ *
+ * A small pack is worked on in memory, at once; a larger one, and one with blobs to cut, in a worker, from a spool file that nothing depends on later. Memory is
  * bounded by PackLimits whatever the pack claims: sizes are caps, large blobs are streamed, bases are dropped and inflated again.
  */
 export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } from './chunking-options.ts';

@@ -2,11 +2,13 @@ import { assert } from '../base/mod.ts';
 import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
 import { Inflater } from '../packformat/mod.ts';
 import type { ObjectChecker } from './check.ts';
+import type { ChunkedBlob } from './chunking-options.ts';
 import { unresolvedDeltas } from './errors.ts';
+import { LargeObjects, type LargeObjectsOptions } from './large-objects.ts';
 import { type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
 import type { PackSource } from './pack-source.ts';
-import { DeltaResolver, type ExternalBase } from './resolve.ts';
+import { DeltaResolver, type ExternalBase, type LargeExternalBase } from './resolve.ts';
 import { PackScanner } from './scan.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 
@@ -18,6 +20,10 @@ export interface PackIngestOptions {
   readonly keepTrees: boolean;
   /** How much the pack may make us inflate, when less than its limits allow. */
   readonly madeBytesMax?: number;
+  /** Blobs of this size and more are cut into chunks. Infinity: none is. */
+  readonly cutBytesMin: number;
+  /** What cuts them and where files of them go; without it they are refused as too much work. */
+  readonly large: Pick<LargeObjectsOptions, 'chunks' | 'folder'> | null;
 }
 
 /**
@@ -33,6 +39,7 @@ export class PackIngest {
   readonly #visit: (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
   #resolver: DeltaResolver | null = null;
   readonly #meter: WorkMeter;
+  readonly #large: LargeObjects | null;
   /** Bases that the pack lacks and that were given. */
   readonly #given: Buffer[] = [];
   /** With `keepTrees`: raw trees of the pack by hex oid. */
@@ -42,6 +49,9 @@ export class PackIngest {
     this.#source = source;
     this.#options = options;
     this.#meter = new WorkMeter(options.limits, options.madeBytesMax);
+    const { format, limits, cutBytesMin, large } = options;
+    this.#large =
+      large === null ? null : new LargeObjects({ format, limits, cutBytesMin, ...large }, this.#inflater, this.#meter);
     this.#links = new LinkCollector(options.format);
     this.#visit = (index, kind, buffer, at, size) => {
       const oid = this.#scanner.entries.oid(index);
@@ -50,7 +60,7 @@ export class PackIngest {
       this.#links.visit(oid, kind, data);
       if (options.keepTrees && kind === KIND_TREE) this.trees.set(oid.toString('hex'), Buffer.from(data));
     };
-    this.#scanner = new PackScanner(source, options.format, options.limits, this.#inflater, this.#meter, this.#visit);
+    this.#scanner = new PackScanner(source, format, limits, this.#inflater, this.#meter, this.#visit, cutBytesMin, this.#large);
   }
 
   /** Reads what has arrived; true once the whole pack has been scanned. @throws PackError */
@@ -62,8 +72,18 @@ export class PackIngest {
   resolve(): Buffer {
     assert(this.#scanner.checksum !== null, 'a pack is scanned before it is resolved');
     const { entries } = this.#scanner;
-    const { format, limits } = this.#options;
-    this.#resolver = new DeltaResolver(entries, this.#source, format, limits, this.#inflater, this.#meter, this.#visit);
+    const { format, limits, cutBytesMin } = this.#options;
+    this.#resolver = new DeltaResolver(
+      entries,
+      this.#source,
+      format,
+      limits,
+      this.#inflater,
+      this.#meter,
+      this.#visit,
+      cutBytesMin,
+      this.#large,
+    );
     this.#resolver.resolveInside();
     return this.#resolver.unresolved > 0 ? this.#resolver.missingBases() : Buffer.alloc(0);
   }
@@ -79,15 +99,40 @@ export class PackIngest {
     this.#resolver!.resolveOutside(base);
   }
 
+  /** Gives a missing base that is in a file. @throws PackError */
+  addLargeBase(base: LargeExternalBase): void {
+    this.#given.push(Buffer.from(base.oid));
+    this.#resolver!.resolveOutsideLarge(base);
+  }
+
+  /** The blobs that were cut, in order of entries, once each. Known after `finish`. */
+  chunked(): ChunkedBlob[] {
+    const blobs = new Map<string, ChunkedBlob>();
+    for (const [index, recipe] of this.#large?.recipes ?? []) {
+      blobs.set(this.entries.hex(index), { oid: Buffer.from(this.entries.oid(index)), recipe });
+    }
+    return [...blobs.values()];
+  }
+
+  /** Entries of blobs that were cut. */
+  cutEntries(): Uint32Array {
+    return Uint32Array.from(this.#large?.recipes.keys() ?? []);
+  }
+
+  /** The whole entry in place of a delta whose base was cut, null for an entry that can stay. */
+  wholeEntry(index: number): Buffer | null {
+    return this.#large?.wholeEntry(index) ?? null;
+  }
+
   /** Entries that can go because another has the same oid: a pack for keeping has none. Known after `finish`. */
   duplicates: Uint32Array = new Uint32Array(0);
 
-  /** @throws PackError when deltas are left over or an object does not pass its checks. */
-  finish(): VerifiedPack {
+  /** `apart`: oids of blobs that belong to the push and not to these bytes. @throws PackError when deltas are left over or an object does not pass its checks. */
+  finish(apart: readonly Buffer[] = []): VerifiedPack {
     const { entries } = this.#scanner;
     const unresolved = this.#resolver!.unresolved;
     if (unresolved > 0) throw unresolvedDeltas();
-    const summary = this.#links.finish(entries);
+    const summary = this.#links.finish(entries, apart);
     this.duplicates = summary.duplicates;
     return this.#table(summary);
   }
@@ -134,6 +179,7 @@ export class PackIngest {
 
   /** Lets go of the decoder, finished or not. */
   close(): void {
+    this.#large?.close();
     this.#inflater.close();
   }
 

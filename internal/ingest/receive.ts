@@ -2,20 +2,18 @@ import { createWriteStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { assert, PackhouseError } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import type { CheckSeverities } from './check.ts';
 import type { ChunkedBlob, ChunkingOptions, ChunkPack } from './chunking-options.ts';
-import { PackError } from './errors.ts';
+import { largeInline, PackError } from './errors.ts';
 import type { PackPlace } from './incoming-reader.ts';
+import { IngestWorker, type Worked } from './ingest-worker.ts';
 import type { PackLimits } from './limits.ts';
 import type { ExternalBase } from './resolve.ts';
 import { makeSpoolFolder } from './spool-folders.ts';
 import { type AppendedEntry, BaseEntries } from './thin-bases.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
-import type { FromWorker, ToWorker } from './worker.ts';
 
 export interface ReceiveOptions {
   readonly format: ObjectFormat;
@@ -66,38 +64,44 @@ export async function receivePack(body: AsyncIterator<Buffer>, first: Buffer, op
   return receiveInSpool(body, held, options);
 }
 
-/** The steps after the scan, wherever the work is done. */
-interface Worked {
-  nextBase(): Promise<Buffer | null>;
-  addBase(base: ExternalBase): Promise<void>;
-  finish(): Promise<Finished>;
+interface Verified extends Omit<Extract<Finished, { kind: 'verified' }>, 'kind'> {
+  readonly bases: BaseEntries;
 }
 
 /** Gives each base that is asked for, one at a time, until the pack is verified. What was kept of them belongs to the caller. */
-async function verify(
-  work: Worked,
-  packBytes: number,
-  options: ReceiveOptions,
-): Promise<{ pack: VerifiedPack; bases: BaseEntries }> {
-  const keepBases = packBytes > (options.thinBytesMax ?? 0);
+async function verify(work: Worked, packBytes: number, options: ReceiveOptions, folder: string | null): Promise<Verified> {
+  let keepBases = packBytes > (options.thinBytesMax ?? 0);
   for (;;) {
     const bases = new BaseEntries(options.spoolFolder ?? tmpdir());
     try {
       for (let oid = await work.nextBase(); oid !== null; oid = await work.nextBase()) {
         options.signal?.throwIfAborted();
+        if (await giveLargeBase(work, Buffer.from(oid), options, folder)) continue;
         const base = await options.readBase(Buffer.from(oid));
         if (base === null) continue;
         if (keepBases) await bases.add(base);
         await work.addBase(base);
       }
       const finished = await work.finish();
-      if (finished.kind === 'verified') return { pack: finished.pack, bases };
+      if (finished.kind === 'verified') return { ...finished, bases };
+      keepBases ||= finished.standsAlone;
     } catch (error) {
       await bases.dispose();
       throw error;
     }
     await bases.dispose();
   }
+}
+
+/** Gives a base that is a chunked blob of the pool, through a file in `folder`. Whether it is one. */
+async function giveLargeBase(work: Worked, oid: Buffer, options: ReceiveOptions, folder: string | null): Promise<boolean> {
+  const large = (await options.chunking?.readLargeBase(oid)) ?? null;
+  if (large === null) return false;
+  if (folder === null) throw largeInline();
+  const path = join(folder, 'base');
+  await large.writeTo(path);
+  await work.addLargeBase({ oid, path, sizeBytes: large.sizeBytes });
+  return true;
 }
 
 /** What a pack in memory may make this thread inflate: more than that is a worker's job, however small the pack. */
@@ -111,9 +115,10 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
     const inline: Worked = {
       nextBase: async () => work.nextBase(),
       addBase: async (base) => work.addBase(base),
+      addLargeBase: async (base) => work.addLargeBase(base),
       finish: async () => work.finish(),
     };
-    const { pack, bases } = await verify(inline, bytes.length, options);
+    const { pack, bases } = await verify(inline, bytes.length, options, null);
     const kept = (work.rewritten as Buffer | null) ?? bytes;
     return {
       pack,
@@ -136,7 +141,10 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
 async function* nothingMore(): AsyncGenerator<Buffer, undefined> {}
 
 function workOptions(options: ReceiveOptions): WorkOptions {
-  return { format: options.format, limits: options.limits, severities: options.severities };
+  const { format, limits, severities, chunking } = options;
+  if (!chunking) return { format, limits, severities, chunking: null };
+  const { thresholdBytes, minBytes, avgBytes, maxBytes } = chunking;
+  return { format, limits, severities, chunking: { thresholdBytes, minBytes, avgBytes, maxBytes } };
 }
 
 async function receiveInSpool(
@@ -146,16 +154,17 @@ async function receiveInSpool(
 ): Promise<ReceivedPack> {
   const folder = await makeSpoolFolder(options.spoolFolder);
   const path = join(folder, 'pack');
-  const worker = new IngestWorker();
+  const { chunking } = options;
+  const worker = new IngestWorker(chunking ? (sha256s) => chunking.findChunks(sha256s) : null);
   const onAbort = (): void => worker.fail(options.signal!.reason as Error);
   options.signal?.addEventListener('abort', onAbort, { once: true });
   try {
     const written = await spool(body, held, path, worker, options);
     await worker.hear('resolved');
-    const { pack, bases } = await verify(worker, written, options);
+    const { pack, bases, chunked, chunkPack } = await verify(worker, written, options, folder);
     await worker.stop();
     const kept = worker.rewritten ?? path;
-    const isSmall = written <= (options.thinBytesMax ?? 0);
+    const isSmall = written <= (options.thinBytesMax ?? 0) && chunked.length === 0;
     return {
       pack,
       place: isSmall
@@ -164,8 +173,8 @@ async function receiveInSpool(
       trees: null,
       bases: bases.entries,
       basesPlace: await bases.place(),
-      chunked: [],
-      chunkPack: null,
+      chunked,
+      chunkPack,
       dispose: async () => {
         await bases.dispose();
         await rm(folder, { recursive: true, force: true });
@@ -231,106 +240,4 @@ async function spool(
   } finally {
     await new Promise<void>((resolve) => (file.closed || file.errored ? resolve() : file.end(resolve)));
   }
-}
-
-/** The worker's side of the conversation: answers in order, and the failure that ends it. */
-class IngestWorker implements Worked {
-  #worker: Worker | null = null;
-  readonly #answers: FromWorker[] = [];
-  #wake: (() => void) | null = null;
-  failure: Error | null = null;
-  scanned = false;
-  /** Path of the pack as it was written again, null when it stays as it came. */
-  rewritten: string | null = null;
-
-  async start(path: string, options: WorkOptions): Promise<void> {
-    if (this.#worker !== null) return;
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: { path, options } });
-    this.#worker = worker;
-    worker.on('message', (message: FromWorker) => {
-      if (message.kind === 'failed') {
-        this.fail(
-          message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message),
-        );
-      } else {
-        if (message.kind === 'scanned') this.scanned = true;
-        this.#answers.push(message);
-        this.#wake?.();
-      }
-    });
-    worker.on('error', (error) => this.fail(error as Error));
-    worker.on('exit', () => this.fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
-    await new Promise<void>((resolve, reject) => {
-      worker.once('online', resolve);
-      worker.once('error', reject);
-    });
-  }
-
-  /** Ends the conversation: everyone who listens hears of it. */
-  fail(error: Error): void {
-    this.failure ??= error;
-    this.#wake?.();
-  }
-
-  tell(message: ToWorker): void {
-    this.#worker?.postMessage(message);
-  }
-
-  async hear<K extends FromWorker['kind']>(kind: K): Promise<Extract<FromWorker, { kind: K }>> {
-    for (;;) {
-      const answer = this.#answers.shift();
-      if (answer !== undefined) {
-        assert(answer.kind === kind, `the worker said ${answer.kind}, not ${kind}`);
-        return answer as Extract<FromWorker, { kind: K }>;
-      }
-      if (this.failure !== null) throw this.failure;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = null;
-    }
-  }
-
-  async nextBase(): Promise<Buffer | null> {
-    this.tell({ kind: 'next-base' });
-    const { oid } = await this.hear('needs');
-    return oid === null ? null : buffer(oid);
-  }
-
-  async addBase(base: ExternalBase): Promise<void> {
-    this.tell({ kind: 'base', oid: base.oid, objectKind: base.kind, data: base.data });
-    await this.hear('base-taken');
-  }
-
-  async finish(): Promise<Finished> {
-    this.tell({ kind: 'finish' });
-    const { finished, path } = await this.hear('finished');
-    this.rewritten = path;
-    return finished.kind === 'verified' ? { kind: 'verified', pack: asBuffers(finished.pack) } : finished;
-  }
-
-  async stop(): Promise<void> {
-    const worker = this.#worker;
-    if (worker === null) return;
-    this.#worker = null;
-    await worker.terminate();
-  }
-}
-
-function buffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-/** Buffers cross a worker boundary as plain arrays. */
-function asBuffers(pack: VerifiedPack): VerifiedPack {
-  return {
-    ...pack,
-    checksum: buffer(pack.checksum),
-    oids: buffer(pack.oids),
-    sources: buffer(pack.sources),
-    bases: buffer(pack.bases),
-    graph: pack.graph.map(buffer),
-    frontier: { oids: buffer(pack.frontier.oids), kinds: pack.frontier.kinds },
-    dotFiles: { gitmodules: buffer(pack.dotFiles.gitmodules), gitattributes: buffer(pack.dotFiles.gitattributes) },
-  };
 }

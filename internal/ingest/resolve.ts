@@ -1,21 +1,25 @@
 import { codeOf, messageOf } from '../base/mod.ts';
-import { type ObjectFormat, OidMap } from '../object/mod.ts';
-import { applyDeltaInto, ENTRY_OFS_DELTA, ENTRY_REF_DELTA, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
+import { KIND_BLOB, type ObjectFormat } from '../object/mod.ts';
+import { applyDeltaInto, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
+import { DeltaLinks } from './delta-links.ts';
 import type { EntryTable } from './entry-table.ts';
-import { PackError } from './errors.ts';
+import { largeInline, PackError } from './errors.ts';
 import { HEADER_ROOM, writeOid } from './hash-slab.ts';
+import type { BaseBytes, LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 import type { ObjectVisitor } from './scan.ts';
+import { SpoolFile } from './spool-file.ts';
 
 const HANDED_OVER_BYTES_MIN = 1 << 20;
+/** Files of large bases that are kept at a time, in all; the others are made again. */
+const FILES_BYTES_MAX = 32 * 2 ** 30;
 const NOTHING = Buffer.alloc(0);
 
-/** One delta tree node whose children are being resolved. `bytes` holds the object behind HEADER_ROOM spare bytes, or null when it
- * was dropped to stay within the cache bound. */
+/** One delta tree node whose children are being resolved. `bytes` is the object, or null when it was dropped to stay within a bound. */
 interface Frame {
   readonly index: number;
-  bytes: Buffer | null;
+  bytes: BaseBytes | null;
   next: number;
 }
 
@@ -24,6 +28,13 @@ export interface ExternalBase {
   readonly oid: Buffer;
   readonly kind: number;
   readonly data: Buffer;
+}
+
+/** One that is too large to hold, in a file, whose name goes when it is taken. */
+export interface LargeExternalBase {
+  readonly oid: Buffer;
+  readonly path: string;
+  readonly sizeBytes: number;
 }
 
 /**
@@ -38,15 +49,13 @@ export class DeltaResolver {
   readonly #inflater: Inflater;
   readonly #meter: WorkMeter;
   readonly #visit: ObjectVisitor;
-  /** First child and next sibling of the deltas on a base in the pack, or on one oid; -1 ends a list. */
-  readonly #firstChild: Int32Array;
-  readonly #sibling: Int32Array;
-  /** Base oids of `ref` deltas, and for each the first delta that waits for it. */
-  readonly #waiting: OidMap;
-  #waitingHead: Int32Array;
-  #unresolved = 0;
+  readonly #cutBytesMin: number;
+  readonly #large: LargeObjects | null;
+  readonly #links: DeltaLinks;
+  #unresolved: number;
   #turn = 0;
   #heldBytes = 0;
+  #fileBytes = 0;
   #scratch: Buffer = Buffer.allocUnsafe(1 << 16);
   #spare: Buffer = NOTHING;
   #delta = Buffer.allocUnsafe(1 << 16);
@@ -59,6 +68,8 @@ export class DeltaResolver {
     inflater: Inflater,
     meter: WorkMeter,
     visit: ObjectVisitor,
+    cutBytesMin: number,
+    large: LargeObjects | null,
   ) {
     this.#entries = entries;
     this.#source = source;
@@ -67,11 +78,10 @@ export class DeltaResolver {
     this.#inflater = inflater;
     this.#meter = meter;
     this.#visit = visit;
-    this.#firstChild = new Int32Array(entries.count).fill(-1);
-    this.#sibling = new Int32Array(entries.count).fill(-1);
-    this.#waiting = new OidMap(entries.oidBytes);
-    this.#waitingHead = new Int32Array(16);
-    this.#link();
+    this.#cutBytesMin = cutBytesMin;
+    this.#large = large;
+    this.#links = new DeltaLinks(entries, source);
+    this.#unresolved = this.#links.deltas;
   }
 
   /** Deltas that are not objects yet. */
@@ -79,133 +89,98 @@ export class DeltaResolver {
     return this.#unresolved;
   }
 
-  #link(): void {
-    const entries = this.#entries;
-    for (let i = 0; i < entries.count; i++) {
-      const type = entries.types[i]!;
-      if (type < ENTRY_OFS_DELTA) continue;
-      this.#unresolved++;
-      const start = entries.offsets[i]!;
-      const { buffer, at } = this.#source.window(start, entries.headerBytes[i]!);
-      if (type === ENTRY_REF_DELTA) {
-        const known = this.#waiting.size;
-        const slot = this.#waiting.add(buffer, at + entries.headerBytes[i]! - entries.oidBytes);
-        if (this.#waiting.size > known && slot >= this.#waitingHead.length) {
-          const wider = new Int32Array(this.#waitingHead.length * 2);
-          wider.set(this.#waitingHead);
-          this.#waitingHead = wider;
-        }
-        this.#sibling[i] = this.#waiting.size > known ? -1 : this.#waitingHead[slot]!;
-        this.#waitingHead[slot] = i;
-      } else {
-        const base = entries.indexAt(start - this.#distance(buffer, at, entries.headerBytes[i]!));
-        this.#sibling[i] = this.#firstChild[base]!;
-        this.#firstChild[base] = i;
-      }
-    }
-  }
-
-  /** The distance at the end of an `ofs` header that the scan has checked. */
-  #distance(buffer: Buffer, at: number, headerBytes: number): number {
-    let position = at;
-    while (buffer[position++]! & 0x80);
-    let distance = 0;
-    const end = at + headerBytes;
-    for (; position < end; position++) {
-      const byte = buffer[position]!;
-      distance += byte & 0x7f;
-      if (byte & 0x80) distance = (distance + 1) * 128;
-    }
-    return distance;
-  }
-
   /** Resolves every delta whose base is in the pack. @throws PackError */
   resolveInside(): void {
     const entries = this.#entries;
     for (let i = 0; i < entries.count && this.#unresolved > 0; i++) {
       if (entries.types[i]! > 4) continue;
-      this.#adopt(i);
-      if (this.#firstChild[i]! >= 0) this.#walk(i, null);
+      this.#links.adopt(i);
+      if (this.#links.firstChild[i]! >= 0) this.#walk(i, null);
     }
   }
 
   /** Base oids that no resolved object has, raw, one after the other: of objects outside the pack, or of deltas on such. */
   missingBases(): Buffer {
-    const missing: Buffer[] = [];
-    for (let slot = 0; slot < this.#waiting.size; slot++)
-      if (this.#waitingHead[slot]! >= 0) missing.push(this.#waiting.oid(slot));
-    return Buffer.concat(missing);
+    return this.#links.missingBases();
   }
 
   /** Whether deltas still wait for an object of that oid: objects that were resolved meanwhile may have been it. */
   awaits(oid: Uint8Array): boolean {
-    const slot = this.#waiting.get(oid);
-    return slot >= 0 && this.#waitingHead[slot]! >= 0;
+    return this.#links.awaits(oid);
   }
 
-  /** Resolves the deltas on objects outside the pack. @throws PackError */
+  /** Resolves the deltas on an object outside the pack. @throws PackError */
   resolveOutside(base: ExternalBase): void {
-    const slot = this.#waiting.get(base.oid);
-    if (slot < 0 || this.#waitingHead[slot]! < 0) return;
-    const first = this.#waitingHead[slot]!;
-    this.#waitingHead[slot] = -1;
     const bytes = Buffer.allocUnsafe(HEADER_ROOM + base.data.length);
     base.data.copy(bytes, HEADER_ROOM);
-    for (let child = first; child >= 0; ) {
-      const next = this.#sibling[child]!;
-      this.#resolveChild(child, bytes, base.kind);
+    this.#resolveChildren(base.oid, bytes, base.kind);
+  }
+
+  /** Resolves the deltas on a large blob outside the pack. @throws PackError */
+  resolveOutsideLarge(base: LargeExternalBase): void {
+    const file = this.#large!.adopt(base.path, base.sizeBytes);
+    try {
+      this.#resolveChildren(base.oid, file, KIND_BLOB);
+    } finally {
+      file.close();
+    }
+  }
+
+  #resolveChildren(oid: Buffer, bytes: BaseBytes, kind: number): void {
+    for (let child = this.#links.take(oid); child >= 0; ) {
+      const next = this.#links.sibling[child]!;
+      this.#resolveChild(child, bytes, kind);
       child = next;
     }
   }
 
   /** Resolves one delta on a base that is at hand, then all that hangs on it. */
-  #resolveChild(child: number, baseBytes: Buffer, kind: number): void {
+  #resolveChild(child: number, baseBytes: BaseBytes, kind: number): void {
     const result = this.#apply(child, baseBytes, kind);
     if (result !== null) this.#walk(child, result);
   }
 
-  /** Hands the deltas that wait for this object's oid over to it as children. */
-  #adopt(index: number): void {
-    if (this.#waiting.size === 0) return;
-    const slot = this.#waiting.get(this.#entries.oids, index * this.#entries.oidBytes);
-    if (slot < 0) return;
-    let child = this.#waitingHead[slot]!;
-    if (child < 0) return;
-    this.#waitingHead[slot] = -1;
-    let last = child;
-    while (this.#sibling[last]! >= 0) last = this.#sibling[last]!;
-    this.#sibling[last] = this.#firstChild[index]!;
-    this.#firstChild[index] = child;
-    child = -1;
+  #walk(root: number, rootBytes: BaseBytes | null): void {
+    const stack: Frame[] = [{ index: root, bytes: null, next: this.#links.firstChild[root]! }];
+    if (rootBytes !== null) this.#hold(stack[0]!, rootBytes);
+    try {
+      while (stack.length > 0) this.#step(stack, rootBytes !== null);
+    } finally {
+      for (const frame of stack) this.#drop(frame);
+    }
   }
 
-  #walk(root: number, rootBytes: Buffer | null): void {
-    const stack: Frame[] = [{ index: root, bytes: rootBytes, next: this.#firstChild[root]! }];
-    if (rootBytes !== null) this.#heldBytes += rootBytes.length;
-    while (stack.length > 0) {
-      const frame = stack[stack.length - 1]!;
-      if (frame.next < 0) {
-        this.#drop(frame);
-        stack.pop();
-        continue;
-      }
-      const child = frame.next;
-      frame.next = this.#sibling[child]!;
-      if (frame.bytes === null) this.#restore(stack);
-      const result = this.#apply(child, frame.bytes!, this.#entries.kinds[frame.index]!);
-      if (result === null) continue;
-      if (stack.length >= this.#limits.deltaDepthMax) {
-        throw new PackError(`delta chain is deeper than ${this.#limits.deltaDepthMax} at offset ${this.#entries.offsets[child]}`);
-      }
-      stack.push({ index: child, bytes: result, next: this.#firstChild[child]! });
-      this.#heldBytes += result.length;
-      for (let i = 0; i < stack.length - 1 && this.#heldBytes > this.#limits.baseCacheBytesMax; i++) {
-        const held = stack[i]!;
-        // A root outside the pack cannot be made again; it was never counted as droppable.
-        if (held.bytes === null || (i === 0 && rootBytes !== null)) continue;
-        this.#drop(held);
-      }
+  /** Takes the top frame's next child, or the frame off the stack. A root that was given cannot be made again. */
+  #step(stack: Frame[], rootGiven: boolean): void {
+    const frame = stack[stack.length - 1]!;
+    if (frame.next < 0) {
+      this.#drop(frame);
+      stack.pop();
+      return;
     }
+    const child = frame.next;
+    frame.next = this.#links.sibling[child]!;
+    if (frame.bytes === null) this.#restore(stack);
+    const result = this.#apply(child, frame.bytes!, this.#entries.kinds[frame.index]!);
+    // A file goes as soon as no other delta needs it: a chain of versions has two at a time.
+    if (frame.next < 0 && frame.bytes instanceof SpoolFile && !(rootGiven && stack.length === 1)) this.#drop(frame);
+    if (result === null) return;
+    const next: Frame = { index: child, bytes: null, next: this.#links.firstChild[child]! };
+    this.#hold(next, result);
+    stack.push(next);
+    if (stack.length > this.#limits.deltaDepthMax) {
+      throw new PackError(`delta chain is deeper than ${this.#limits.deltaDepthMax} at offset ${this.#entries.offsets[child]}`);
+    }
+    for (let i = rootGiven ? 1 : 0; i < stack.length - 1 && this.#isOverFull(); i++) {
+      const { bytes } = stack[i]!;
+      const helps =
+        bytes instanceof SpoolFile ? this.#fileBytes > FILES_BYTES_MAX : this.#heldBytes > this.#limits.baseCacheBytesMax;
+      if (helps) this.#drop(stack[i]!);
+    }
+  }
+
+  #isOverFull(): boolean {
+    return this.#heldBytes > this.#limits.baseCacheBytesMax || this.#fileBytes > FILES_BYTES_MAX;
   }
 
   /** Makes the bytes of the top frame again, from the nearest frame below that still has its own. */
@@ -218,34 +193,78 @@ export class DeltaResolver {
       const below = stack[i - 1]!;
       const frame = stack[i]!;
       if (frame.bytes !== null) continue;
-      this.#hold(frame, this.#keep(this.#applyDeltaOf(frame.index, below.bytes!)));
-      if (i - 1 > from || this.#heldBytes > this.#limits.baseCacheBytesMax) {
+      this.#hold(frame, this.#makeAgain(frame.index, below.bytes!));
+      if (i - 1 > from || this.#isOverFull()) {
         if (i - 1 > 0) this.#drop(below);
       }
     }
   }
 
-  #hold(frame: Frame, bytes: Buffer): void {
+  #hold(frame: Frame, bytes: BaseBytes): void {
     frame.bytes = bytes;
-    this.#heldBytes += bytes.length;
+    if (bytes instanceof SpoolFile) this.#fileBytes += bytes.sizeBytes;
+    else this.#heldBytes += bytes.length;
   }
 
-  /** Names and reports the object of a delta; its bytes, copied, when other deltas hang on it, else null. */
-  #apply(child: number, baseBytes: Buffer, kind: number): Buffer | null {
+  /** Names and reports the object of a delta; its bytes, for keeping, when other deltas hang on it, else null. */
+  #apply(child: number, base: BaseBytes, kind: number): BaseBytes | null {
     const entries = this.#entries;
-    const bytes = this.#applyDeltaOf(child, baseBytes);
+    entries.kinds[child] = kind;
+    const bytes = this.#make(child, base, kind);
+    this.#unresolved--;
+    entries.turns[child] = ++this.#turn;
+    if (bytes instanceof Buffer) this.#visit(child, kind, bytes, HEADER_ROOM, bytes.length - HEADER_ROOM);
+    this.#links.adopt(child);
+    if (this.#links.firstChild[child]! >= 0)
+      return bytes instanceof Buffer ? this.#keep(bytes) : (bytes ?? this.#makeAgain(child, base));
+    if (bytes instanceof SpoolFile) bytes.close();
+    return null;
+  }
+
+  /** The object of a delta, named: in the scratch buffer; of a blob that is cut in a file, null when nothing seems to hang on it. */
+  #make(child: number, base: BaseBytes, kind: number): BaseBytes | null {
+    const isBlob = kind === KIND_BLOB;
+    if (!(base instanceof SpoolFile) && !(isBlob && this.#large?.isLarge(kind, this.#entries.streamSizes[child]!))) {
+      const bytes = this.#applyDeltaOf(child, base, isBlob ? this.#cutBytesMin : Infinity);
+      if (bytes !== null) return this.#named(child, bytes, kind);
+    }
+    const large = this.#large!;
+    const size = this.#told(child, () => large.resultSize(this.#entries, this.#source, child));
+    if (size < this.#cutBytesMin) {
+      const bytes = this.#applyStreamed(child, base, size);
+      if (base instanceof SpoolFile) large.keepWhole(child, bytes.subarray(HEADER_ROOM));
+      return this.#named(child, bytes, kind);
+    }
+    this.#entries.sizes[child] = size;
+    const wanted = this.#links.firstChild[child]! >= 0 || this.#links.anyByOid;
+    return this.#told(child, () => large.cut(this.#entries, this.#source, child, base, size, wanted));
+  }
+
+  #named(child: number, bytes: Buffer, kind: number): Buffer {
+    const entries = this.#entries;
     const size = bytes.length - HEADER_ROOM;
     const limit = objectLimit(this.#limits, kind);
     if (size > limit)
       throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
-    entries.kinds[child] = kind;
     entries.sizes[child] = size;
     writeOid(this.#format, kind, bytes, HEADER_ROOM, size, entries.oids, child * entries.oidBytes);
-    this.#unresolved--;
-    entries.turns[child] = ++this.#turn;
-    this.#visit(child, kind, bytes, HEADER_ROOM, size);
-    this.#adopt(child);
-    return this.#firstChild[child]! >= 0 ? this.#keep(bytes) : null;
+    return bytes;
+  }
+
+  /** A small object of a delta or base that is read as a stream, into the scratch buffer. */
+  #applyStreamed(index: number, base: BaseBytes, size: number): Buffer {
+    this.#checkResult(index, size);
+    this.#meter.take(this.#entries.streamSizes[index]! + size);
+    const output = this.#room('scratch', HEADER_ROOM + size);
+    this.#told(index, () => this.#large!.applyInto(this.#entries, this.#source, index, base, output, HEADER_ROOM));
+    return output.subarray(0, HEADER_ROOM + size);
+  }
+
+  /** Bytes that were made before and dropped. */
+  #makeAgain(index: number, base: BaseBytes): BaseBytes {
+    if (this.#large?.recipes.has(index)) return this.#large.toFile(this.#entries, this.#source, index, base);
+    if (base instanceof SpoolFile) return this.#keep(this.#applyStreamed(index, base, this.#entries.sizes[index]!));
+    return this.#keep(this.#applyDeltaOf(index, base, Infinity)!);
   }
 
   /** What is in the scratch buffer, for keeping: small results are copied, for a large one the buffer is given away. */
@@ -258,35 +277,56 @@ export class DeltaResolver {
 
   /** A large buffer that nobody looks at any more is the next scratch buffer: waiting for the collector would hold several at once. */
   #drop(frame: Frame): void {
-    if (frame.bytes === null) return;
-    this.#heldBytes -= frame.bytes.length;
-    if (frame.bytes.length >= HANDED_OVER_BYTES_MIN && frame.bytes.length > this.#spare.length) this.#spare = frame.bytes;
+    const { bytes } = frame;
     frame.bytes = null;
+    if (bytes === null) return;
+    if (bytes instanceof SpoolFile) {
+      this.#fileBytes -= bytes.sizeBytes;
+      bytes.close();
+      return;
+    }
+    this.#heldBytes -= bytes.length;
+    if (bytes.length >= HANDED_OVER_BYTES_MIN && bytes.length > this.#spare.length) this.#spare = bytes;
   }
 
-  /** Inflates and applies a delta into the scratch buffer; the view is lost at the next call. */
-  #applyDeltaOf(index: number, baseBytes: Buffer): Buffer {
-    const offset = this.#entries.offsets[index]!;
-    try {
+  /** Inflates and applies a delta into the scratch buffer; the view is lost at the next call. Null when it makes `cutBytesMin` or more. */
+  #applyDeltaOf(index: number, baseBytes: Buffer, cutBytesMin: number): Buffer | null {
+    return this.#told(index, () => {
       const delta = this.#inflateStream(index, this.#room('delta', this.#entries.streamSizes[index]! + 1), 0);
       const sizes = readDeltaSizes(delta);
-      if (sizes.resultSize > this.#limits.deltaObjectBytesMax) {
-        throw new PackError(
-          `delta at offset ${offset} makes ${sizes.resultSize} bytes, the limit is ${this.#limits.deltaObjectBytesMax}`,
-        );
+      if (sizes.resultSize >= cutBytesMin) {
+        if (this.#large === null) throw largeInline();
+        return null;
       }
+      this.#checkResult(index, sizes.resultSize);
       this.#meter.take(delta.length + sizes.resultSize);
       const output = this.#room('scratch', HEADER_ROOM + sizes.resultSize);
       applyDeltaInto(baseBytes.subarray(HEADER_ROOM), delta, sizes, output, HEADER_ROOM);
       return output.subarray(0, HEADER_ROOM + sizes.resultSize);
+    });
+  }
+
+  #checkResult(index: number, size: number): void {
+    const limit = this.#limits.deltaObjectBytesMax;
+    if (size > limit)
+      throw new PackError(`delta at offset ${this.#entries.offsets[index]} makes ${size} bytes, the limit is ${limit}`);
+  }
+
+  /** Does one delta's work; what is wrong with the delta is told with its offset. */
+  #told<T>(index: number, work: () => T): T {
+    try {
+      return work();
     } catch (error) {
-      if (codeOf(error) !== 'delta') throw error;
+      const code = codeOf(error);
+      if (code !== 'delta' && code !== 'zlib') throw error;
+      const offset = this.#entries.offsets[index]!;
       throw new PackError(`delta at offset ${offset}: ${messageOf(error)}`, { offset }, { cause: error });
     }
   }
 
-  #inflateObject(index: number): Buffer {
+  #inflateObject(index: number): BaseBytes {
     const size = this.#entries.streamSizes[index]!;
+    if (this.#large?.recipes.has(index)) return this.#large.toFile(this.#entries, this.#source, index, null);
     if (size > this.#limits.deltaObjectBytesMax) {
       throw new PackError(
         `entry at offset ${this.#entries.offsets[index]} has ${size} bytes, a delta base has at most ${this.#limits.deltaObjectBytesMax}`,

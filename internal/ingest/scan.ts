@@ -4,8 +4,9 @@ import { codeOf, messageOf } from '../base/mod.ts';
 import { KIND_BLOB, type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, type Inflater, readEntryHeader } from '../packformat/mod.ts';
 import { EntryTable } from './entry-table.ts';
-import { PackError } from './errors.ts';
+import { largeInline, PackError } from './errors.ts';
 import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
+import type { LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 
@@ -14,6 +15,21 @@ const STEP_BYTES = 1 << 20;
 
 /** Called with each whole commit, tree, tag and small blob of the pack: `buffer[at, at + size)` is valid during the call only. */
 export type ObjectVisitor = (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
+
+/** An entry that is streamed, as far as it has arrived. */
+interface LargeEntry {
+  readonly start: number;
+  readonly type: number;
+  readonly size: number;
+  readonly headerBytes: number;
+  /** A commit, tree or tag is gathered whole. */
+  readonly whole: Buffer | null;
+  readonly name: Hash | null;
+  readonly isCut: boolean;
+  position: number;
+  produced: number;
+  crc: number;
+}
 
 /**
  * The first stage of ingest: finds every entry of a pack while its bytes arrive, inflates it to find its end, and names the objects
@@ -27,6 +43,8 @@ export class PackScanner {
   readonly #visit: ObjectVisitor;
   readonly #inflater: Inflater;
   readonly #meter: WorkMeter;
+  readonly #cutBytesMin: number;
+  readonly #large: LargeObjects | null;
   readonly #hash: Hash;
   readonly #header = emptyEntryHeader();
   #slab = Buffer.allocUnsafe(HEADER_ROOM + STEP_BYTES + 1);
@@ -35,6 +53,8 @@ export class PackScanner {
   #hashed = 0;
   /** The last entry that was charged for: before it is read, and once however often that is tried. */
   #charged = -1;
+  /** The entry that is being streamed and has not arrived whole. */
+  #partial: LargeEntry | null = null;
   /** Not before this many bytes have arrived is the current entry worth another try. */
   #retryAt = 0;
   version = 2;
@@ -48,6 +68,8 @@ export class PackScanner {
     inflater: Inflater,
     meter: WorkMeter,
     visit: ObjectVisitor,
+    cutBytesMin: number,
+    large: LargeObjects | null,
   ) {
     this.#source = source;
     this.#format = format;
@@ -55,6 +77,8 @@ export class PackScanner {
     this.#inflater = inflater;
     this.#meter = meter;
     this.#visit = visit;
+    this.#cutBytesMin = cutBytesMin;
+    this.#large = large;
     this.entries = new EntryTable(oidLength(format));
     this.#hash = createHash(format);
   }
@@ -77,7 +101,7 @@ export class PackScanner {
       if (!final && available < this.#retryAt) return false;
       if (!this.#readEntry(available)) {
         if (final) throw new PackError(`pack ends inside the entry at offset ${this.#offset}`, { offset: this.#offset });
-        this.#retryAt = this.#offset + Math.max(4096, 2 * (available - this.#offset));
+        this.#retryAt = this.#partial !== null ? available + 1 : this.#offset + Math.max(4096, 2 * (available - this.#offset));
         return false;
       }
     }
@@ -105,16 +129,8 @@ export class PackScanner {
 
   #readEntry(available: number): boolean {
     const start = this.#offset;
-    const { buffer, at, end } = this.#source.window(start, ENTRY_HEADER_BYTES_MAX);
-    const header = this.#header;
     try {
-      if (!readEntryHeader(buffer, at, end, this.entries.oidBytes, header)) return false;
-      this.#checkHeader(start);
-      if (this.entries.count > this.#charged) {
-        this.#meter.take(header.size);
-        this.#charged = this.entries.count;
-      }
-      const length = header.size <= STEP_BYTES ? this.#readSmall(start, available) : this.#readLarge(start, available);
+      const length = this.#partial !== null ? this.#readOn(this.#partial, available) : this.#readFirst(start, available);
       if (length < 0) return false;
       this.#offset = start + length;
       this.entries.end = this.#offset;
@@ -127,6 +143,21 @@ export class PackScanner {
       }
       throw error;
     }
+  }
+
+  /** Reads an entry from its header on; its length in the pack, or -1 when it has not arrived whole. */
+  #readFirst(start: number, available: number): number {
+    const { buffer, at, end } = this.#source.window(start, ENTRY_HEADER_BYTES_MAX);
+    const header = this.#header;
+    if (!readEntryHeader(buffer, at, end, this.entries.oidBytes, header)) return -1;
+    this.#checkHeader(start);
+    if (this.entries.count > this.#charged) {
+      this.#meter.take(header.size);
+      this.#charged = this.entries.count;
+    }
+    const isCut = header.type === KIND_BLOB && header.size >= this.#cutBytesMin;
+    if (isCut && this.#large === null) throw largeInline();
+    return header.size <= STEP_BYTES && !isCut ? this.#readSmall(start, available) : this.#readLarge(start, available, isCut);
   }
 
   #checkHeader(start: number): void {
@@ -149,7 +180,7 @@ export class PackScanner {
     const { buffer, at, end } = this.#source.window(start, Math.min(likely, available - start));
     const slab = this.#slab;
     const consumed = this.#inflater.inflateInto(buffer, at + headerBytes, end, slab, HEADER_ROOM, size);
-    if (consumed < 0) return start + (end - at) < available ? this.#readLarge(start, available) : -1;
+    if (consumed < 0) return start + (end - at) < available ? this.#readLarge(start, available, false) : -1;
     const length = headerBytes + consumed;
     const index = this.entries.push(start, type, headerBytes, size);
     this.entries.crcs[index] = crc32(buffer.subarray(at, at + length));
@@ -161,41 +192,63 @@ export class PackScanner {
   }
 
   /** Streams an entry of any size. Commits, trees and tags are gathered whole, within their limit; blobs and deltas are not. */
-  #readLarge(start: number, available: number): number {
+  #readLarge(start: number, available: number, isCut: boolean): number {
     const { type, size, headerBytes } = this.#header;
-    const whole = type <= 4 && type !== KIND_BLOB ? Buffer.allocUnsafe(HEADER_ROOM + size + 1) : null;
-    const name = type === KIND_BLOB ? beginOid(this.#format, type, size) : null;
     const head = this.#source.window(start, headerBytes);
-    let crc = crc32(head.buffer.subarray(head.at, head.at + headerBytes));
-    let position = start + headerBytes;
-    let produced = 0;
+    this.#partial = {
+      start,
+      type,
+      size,
+      headerBytes,
+      whole: type <= 4 && type !== KIND_BLOB ? Buffer.allocUnsafe(HEADER_ROOM + size + 1) : null,
+      name: type === KIND_BLOB ? beginOid(this.#format, type, size) : null,
+      isCut,
+      position: start + headerBytes,
+      produced: 0,
+      crc: crc32(head.buffer.subarray(head.at, head.at + headerBytes)),
+    };
     this.#inflater.begin();
+    return this.#readOn(this.#partial, available);
+  }
+
+  /** Goes on where what had arrived ended; the entry's length, or -1 when more must arrive. */
+  #readOn(entry: LargeEntry, available: number): number {
+    const { start, size, whole } = entry;
     for (;;) {
-      const { buffer, at, end } = this.#source.window(position, Math.min(STEP_BYTES, available - position));
+      const { buffer, at, end } = this.#source.window(entry.position, Math.min(STEP_BYTES, available - entry.position));
       if (at >= end) return -1;
       const output = whole ?? this.#slab;
-      const from = whole === null ? HEADER_ROOM : HEADER_ROOM + produced;
-      const room = Math.min(STEP_BYTES, size - produced + 1);
+      const from = whole === null ? HEADER_ROOM : HEADER_ROOM + entry.produced;
+      const room = Math.min(STEP_BYTES, size - entry.produced + 1);
       const step = this.#inflater.step(buffer, at, end, output, from, from + room);
-      produced += step.produced;
-      if (produced > size)
+      entry.produced += step.produced;
+      if (entry.produced > size)
         throw new PackError(`entry at offset ${start} inflates to more than the ${size} bytes it claims`, { offset: start });
-      name?.update(output.subarray(from, from + step.produced));
-      crc = crc32(buffer.subarray(at, at + step.consumed), crc);
-      position += step.consumed;
+      const bytes = output.subarray(from, from + step.produced);
+      entry.name?.update(bytes);
+      if (entry.isCut) this.#large!.write(bytes);
+      entry.crc = crc32(buffer.subarray(at, at + step.consumed), entry.crc);
+      entry.position += step.consumed;
       if (step.consumed < end - at && step.produced < room) break;
     }
-    if (produced !== size) {
-      throw new PackError(`entry at offset ${start} inflates to ${produced} bytes, not the ${size} it claims`, { offset: start });
+    if (entry.produced !== size) {
+      throw new PackError(`entry at offset ${start} inflates to ${entry.produced} bytes, not the ${size} it claims`, {
+        offset: start,
+      });
     }
+    this.#partial = null;
+    this.#record(entry);
+    return entry.position - start;
+  }
+
+  #record({ start, type, headerBytes, size, crc, name, whole, isCut }: LargeEntry): void {
     const index = this.entries.push(start, type, headerBytes, size);
     this.entries.crcs[index] = crc;
+    if (isCut) this.#large!.finish(index);
     if (name !== null) name.digest().copy(this.entries.oids, index * this.entries.oidBytes);
-    if (whole !== null) {
-      writeOid(this.#format, type, whole, HEADER_ROOM, size, this.entries.oids, index * this.entries.oidBytes);
-      this.#visit(index, type, whole, HEADER_ROOM, size);
-    }
-    return position - start;
+    if (whole === null) return;
+    writeOid(this.#format, type, whole, HEADER_ROOM, size, this.entries.oids, index * this.entries.oidBytes);
+    this.#visit(index, type, whole, HEADER_ROOM, size);
   }
 
   #readTrailer(available: number, final: boolean): boolean {

@@ -1,4 +1,6 @@
-import type { ObjectFormat } from '../object/mod.ts';
+import { wireEntryBytes } from '../chunking/mod.ts';
+import { KIND_BLOB, type ObjectFormat, oidLength } from '../object/mod.ts';
+import type { ChunkedBlob } from './chunking-options.ts';
 import type { Frontier } from './links.ts';
 
 /**
@@ -11,7 +13,10 @@ export interface VerifiedPack {
   readonly lengthBytes: number;
   readonly checksum: Buffer;
   readonly objectCount: number;
-  /** One row an object, ascending by oid. `lengths` are entry bytes, `sizes` object bytes. */
+  /**
+   * One row an object, ascending by oid. `lengths` are entry bytes, `sizes` object bytes. A blob that was cut has a row too, though these
+   * bytes do not hold it: its offset is -1, its length that of its entry on the wire.
+   */
   readonly oids: Buffer;
   readonly kinds: Uint8Array;
   readonly sizes: Float64Array;
@@ -29,4 +34,32 @@ export interface VerifiedPack {
   readonly dotFiles: { readonly gitmodules: Buffer; readonly gitattributes: Buffer };
   /** What the object checks found and the severities let pass, one line each, as git words them; bounded. */
   readonly warnings: readonly string[];
+}
+
+/** The pack with rows of blobs that were cut and are not in its bytes. */
+export function withChunked(pack: VerifiedPack, chunked: readonly ChunkedBlob[]): VerifiedPack {
+  const width = oidLength(pack.format);
+  const blobs = [...chunked].sort((a, b) => Buffer.compare(a.oid, b.oid));
+  const count = pack.objectCount + blobs.length;
+  const oids = Buffer.allocUnsafe(count * width);
+  const kinds = new Uint8Array(count);
+  const sizes = new Float64Array(count);
+  const offsets = new Float64Array(count);
+  const lengths = new Float64Array(count);
+  const crcs = new Uint32Array(count);
+  for (let row = 0, own = 0, cut = 0; row < count; row++) {
+    const blob = blobs[cut];
+    const isOwn =
+      blob === undefined || (own < pack.objectCount && pack.oids.compare(blob.oid, 0, width, own * width, (own + 1) * width) < 0);
+    if (isOwn) pack.oids.copy(oids, row * width, own * width, (own + 1) * width);
+    else blob.oid.copy(oids, row * width);
+    kinds[row] = isOwn ? pack.kinds[own]! : KIND_BLOB;
+    sizes[row] = isOwn ? pack.sizes[own]! : blob.recipe.sizeBytes;
+    offsets[row] = isOwn ? pack.offsets[own]! : -1;
+    lengths[row] = isOwn ? pack.lengths[own]! : wireEntryBytes(blob.recipe);
+    crcs[row] = isOwn ? pack.crcs[own]! : 0;
+    if (isOwn) own++;
+    else cut++;
+  }
+  return { ...pack, objectCount: count, oids, kinds, sizes, offsets, lengths, crcs };
 }

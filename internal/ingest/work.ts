@@ -1,13 +1,18 @@
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { assert } from '../base/mod.ts';
+import type { ChunkingParameters } from '../chunking/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { type CheckSeverities, ObjectChecker } from './check.ts';
+import { ChunkWriter } from './chunk-writer.ts';
+import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
+import { largeInline } from './errors.ts';
 import type { PackLimits } from './limits.ts';
 import { PackIngest } from './pack-ingest.ts';
 import { MemorySource, type PackSource, SpoolSource } from './pack-source.ts';
-import type { ExternalBase } from './resolve.ts';
+import type { ExternalBase, LargeExternalBase } from './resolve.ts';
 import { rewriteWithout } from './rewrite.ts';
-import type { VerifiedPack } from './verified-pack.ts';
+import { type VerifiedPack, withChunked } from './verified-pack.ts';
 
 export interface WorkOptions {
   readonly format: ObjectFormat;
@@ -15,10 +20,22 @@ export interface WorkOptions {
   readonly severities: CheckSeverities;
   /** How much the pack may make us inflate, when less than its limits allow. */
   readonly madeBytesMax?: number;
+  /** How large blobs are cut; null: they stay entries. */
+  readonly chunking: ChunkingParameters | null;
 }
 
-/** What `finish` says: the verified pack, or that bases must be given once more (`nextBase`). */
-export type Finished = { readonly kind: 'verified'; readonly pack: VerifiedPack } | { readonly kind: 'again' };
+/**
+ * What `finish` says: the verified pack, or that bases must be given once more (`nextBase`), and whether what is kept of the pack must
+ * stand alone.
+ */
+export type Finished =
+  | {
+      readonly kind: 'verified';
+      readonly pack: VerifiedPack;
+      readonly chunked: readonly ChunkedBlob[];
+      readonly chunkPack: ChunkPack | null;
+    }
+  | { readonly kind: 'again'; readonly standsAlone: boolean };
 
 /**
  * The synchronous work on one incoming pack, told step by step so that it runs inline on a small pack and in a worker on a large one:
@@ -38,9 +55,21 @@ export class PackWork {
   /** Oids in hex that came as outside bases once and turned out to be of the pack: they are not asked for again. */
   readonly #own = new Set<string>();
   #rewritten: Buffer | string | null = null;
+  readonly #chunks: ChunkWriter | null = null;
+  /** Blobs that were cut and are not in the rewritten pack any more, and the outside bases that they took. */
+  #chunked: readonly ChunkedBlob[] = [];
+  #chunkedBases: Buffer = Buffer.alloc(0);
 
-  constructor(where: { readonly bytes: Buffer } | { readonly path: string }, options: WorkOptions) {
+  /** `find` asks the pool for chunks; it is there when the work may cut. */
+  constructor(
+    where: { readonly bytes: Buffer } | { readonly path: string },
+    options: WorkOptions,
+    find: ((sha256s: Buffer) => FoundChunks) | null = null,
+  ) {
     this.#options = options;
+    if (options.chunking !== null && find !== null && 'path' in where) {
+      this.#chunks = new ChunkWriter(options.chunking, options.format, `${where.path}.chunks`, find);
+    }
     this.#keepTrees = 'bytes' in where;
     this.#path = 'path' in where ? where.path : null;
     this.#source = 'bytes' in where ? new MemorySource(where.bytes) : this.#open(where.path);
@@ -54,9 +83,11 @@ export class PackWork {
   }
 
   #begin(): PackIngest {
-    const { severities, ...options } = this.#options;
+    const { severities, chunking, ...options } = this.#options;
     return new PackIngest(this.#source, {
       ...options,
+      cutBytesMin: chunking?.thresholdBytes ?? Infinity,
+      large: this.#chunks === null ? null : { chunks: this.#chunks, folder: dirname(this.#path!) },
       checker: new ObjectChecker(options.format, severities),
       keepTrees: this.#keepTrees,
     });
@@ -89,25 +120,40 @@ export class PackWork {
     this.#ingest.addBase(base);
   }
 
+  /** Gives one that is in a file. @throws PackError with `tooMuchWork` in its data where the work may not cut */
+  addLargeBase(base: LargeExternalBase): void {
+    if (this.#chunks === null) throw largeInline();
+    this.#ingest.addLargeBase(base);
+  }
+
   /** @throws PackError */
   finish(): Finished {
-    const pack = this.#ingest.finish();
+    const pack = this.#ingest.finish(this.#chunked.map(({ oid }) => oid));
     const rounds = this.#own.size;
     this.#noteOwnBases(pack);
     if (this.#own.size > rounds) {
       this.#again();
-      return { kind: 'again' };
+      return { kind: 'again', standsAlone: this.#chunked.length > 0 };
     }
     const { duplicates, version } = this.#ingest;
-    if (duplicates.length === 0 && version === 2) {
-      this.#ingest.close();
-      return { kind: 'verified', pack };
+    const cut = this.#ingest.cutEntries();
+    if (duplicates.length === 0 && version === 2 && cut.length === 0) return this.#verified(pack);
+    assert(this.#rewritten === null, 'a pack that was written again has no duplicates and nothing to cut');
+    if (cut.length > 0) {
+      this.#chunked = this.#ingest.chunked();
+      this.#chunkedBases = pack.bases;
     }
-    assert(this.#rewritten === null, 'a pack that was written again has no duplicates');
-    this.#rewritten = this.#rewrite(duplicates);
+    this.#rewritten = this.#rewrite(new Set([...duplicates, ...cut]));
     this.#source = typeof this.#rewritten === 'string' ? this.#openWhole(this.#rewritten) : new MemorySource(this.#rewritten);
     this.#again();
-    return { kind: 'again' };
+    return { kind: 'again', standsAlone: this.#chunked.length > 0 };
+  }
+
+  #verified(pack: VerifiedPack): Finished {
+    this.#ingest.close();
+    if (this.#chunked.length === 0) return { kind: 'verified', pack, chunked: [], chunkPack: null };
+    const merged = { ...withChunked(pack, this.#chunked), bases: this.#chunkedBases };
+    return { kind: 'verified', pack: merged, chunked: this.#chunked, chunkPack: this.#chunks!.end() };
   }
 
   /** A delta may wait for an object that the pack itself has, as a delta that waited too: that one is the base to keep. */
@@ -145,17 +191,18 @@ export class PackWork {
     return source;
   }
 
-  #rewrite(duplicates: Uint32Array): Buffer | string {
+  #rewrite(dropped: ReadonlySet<number>): Buffer | string {
     const { entries } = this.#ingest;
+    const wholeEntry = (index: number): Buffer | null => this.#ingest.wholeEntry(index);
     if (this.#path === null) {
       const parts: Buffer[] = [];
-      rewriteWithout(duplicates, entries, this.#source, this.#options.format, (bytes) => parts.push(bytes));
+      rewriteWithout(dropped, entries, this.#source, this.#options.format, wholeEntry, (bytes) => parts.push(bytes));
       return Buffer.concat(parts);
     }
     const path = `${this.#path}.again`;
     const fd = openSync(path, 'w', 0o600);
     try {
-      rewriteWithout(duplicates, entries, this.#source, this.#options.format, (bytes) => writeAll(fd, bytes));
+      rewriteWithout(dropped, entries, this.#source, this.#options.format, wholeEntry, (bytes) => writeAll(fd, bytes));
     } finally {
       closeSync(fd);
     }
@@ -163,6 +210,7 @@ export class PackWork {
   }
 
   close(): void {
+    this.#chunks?.close();
     this.#ingest.close();
     for (const fd of this.#fds) closeSync(fd);
     this.#fds = [];

@@ -1,5 +1,6 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { codeOf, messageOf } from '../base/mod.ts';
+import type { FoundChunks } from './chunking-options.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
 /** What the main thread says: bytes were written, which base is needed next, a base is here, all bases were given. */
@@ -7,6 +8,7 @@ export type ToWorker =
   | { readonly kind: 'grow'; readonly available: number; readonly final: boolean }
   | { readonly kind: 'next-base' }
   | { readonly kind: 'base'; readonly oid: Uint8Array; readonly objectKind: number; readonly data: Uint8Array }
+  | { readonly kind: 'large-base'; readonly oid: Uint8Array; readonly path: string; readonly sizeBytes: number }
   | { readonly kind: 'finish' };
 
 export type FromWorker =
@@ -14,16 +16,34 @@ export type FromWorker =
   | { readonly kind: 'resolved' }
   | { readonly kind: 'needs'; readonly oid: Uint8Array | null }
   | { readonly kind: 'base-taken' }
+  | { readonly kind: 'find'; readonly sha256s: Uint8Array }
   | { readonly kind: 'finished'; readonly finished: Finished; readonly path: string | null }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
-const { path, options } = workerData as { path: string; options: WorkOptions };
+/** How the main thread answers `find` while this one waits: the answer goes to `port`, then `bell` counts up. */
+export interface FindAnswers {
+  readonly port: MessagePort;
+  readonly bell: Int32Array<SharedArrayBuffer>;
+}
+
+const { path, options, found } = workerData as { path: string; options: WorkOptions; found: FindAnswers | null };
 const port = parentPort!;
-const work = new PackWork({ path }, options);
+const work = new PackWork({ path }, options, found === null ? null : (sha256s) => find(found, sha256s));
 let scanned = false;
 
 function answer(message: FromWorker): void {
   port.postMessage(message);
+}
+
+/** Asks and sleeps until there is an answer: the work is in the middle of a blob. A failure ends this thread, asleep or not. */
+function find({ port: answers, bell }: FindAnswers, sha256s: Buffer): FoundChunks {
+  const rings = Atomics.load(bell, 0);
+  answer({ kind: 'find', sha256s });
+  for (;;) {
+    const received = receiveMessageOnPort(answers) as { readonly message: FoundChunks } | undefined;
+    if (received !== undefined) return received.message;
+    Atomics.wait(bell, 0, rings);
+  }
 }
 
 function view(bytes: Uint8Array): Buffer {
@@ -41,6 +61,9 @@ function take(message: ToWorker): void {
     answer({ kind: 'needs', oid: work.nextBase() });
   } else if (message.kind === 'base') {
     work.addBase({ oid: view(message.oid), kind: message.objectKind, data: view(message.data) });
+    answer({ kind: 'base-taken' });
+  } else if (message.kind === 'large-base') {
+    work.addLargeBase({ oid: view(message.oid), path: message.path, sizeBytes: message.sizeBytes });
     answer({ kind: 'base-taken' });
   } else {
     const finished = work.finish();

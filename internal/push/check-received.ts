@@ -64,7 +64,7 @@ export async function compareDuplicates(received: ReceivedPack, reader: Incoming
     any = true;
     const oid = pack.oids.subarray(row * width, (row + 1) * width);
     if (location.sizeBytes !== pack.sizes[row] || location.kind !== pack.kinds[row]) throw collision(oid);
-    if (location.sizeBytes > COMPARED_BYTES_MAX) continue;
+    if (location.sizeBytes > COMPARED_BYTES_MAX || pack.offsets[row]! < 0) continue;
     const incoming = await readCheaply(reader, oid);
     if (incoming === null) continue;
     const stored = await view.pool.reader.read(location);
@@ -86,7 +86,7 @@ async function readCheaply(reader: IncomingReader, oid: Buffer): Promise<{ data:
   }
 }
 
-/** Objects larger than this are compared by kind and size alone: reading both whole would break the memory bound. */
+/** Objects larger than this, and blobs that were cut, are compared by kind and size alone: reading both whole would break the memory bound. */
 const COMPARED_BYTES_MAX = 64 << 20;
 
 function collision(oid: Buffer): PackError {

@@ -1,0 +1,166 @@
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { assert, PackhouseError } from '../base/mod.ts';
+import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
+import { PackError } from './errors.ts';
+import type { ExternalBase, LargeExternalBase } from './resolve.ts';
+import type { VerifiedPack } from './verified-pack.ts';
+import type { Finished, WorkOptions } from './work.ts';
+import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
+
+/** The steps after the scan, wherever the work is done. */
+export interface Worked {
+  nextBase(): Promise<Buffer | null>;
+  addBase(base: ExternalBase): Promise<void>;
+  addLargeBase(base: LargeExternalBase): Promise<void>;
+  finish(): Promise<Finished>;
+}
+
+/** The worker's side of the conversation: answers in order, and the failure that ends it. */
+export class IngestWorker implements Worked {
+  #worker: Worker | null = null;
+  readonly #answers: FromWorker[] = [];
+  #wake: (() => void) | null = null;
+  #answerPort: MessagePort | null = null;
+  readonly #findChunks: ((sha256s: Buffer) => Promise<FoundChunks>) | null;
+  failure: Error | null = null;
+  scanned = false;
+  /** Path of the pack as it was written again, null when it stays as it came. */
+  rewritten: string | null = null;
+
+  constructor(findChunks: ((sha256s: Buffer) => Promise<FoundChunks>) | null) {
+    this.#findChunks = findChunks;
+  }
+
+  async start(path: string, options: WorkOptions): Promise<void> {
+    if (this.#worker !== null) return;
+    const { port1, port2 } = new MessageChannel();
+    port1.unref();
+    const bell = new Int32Array(new SharedArrayBuffer(4));
+    const found: FindAnswers = { port: port2, bell };
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: { path, options, found: this.#findChunks === null ? null : found },
+      transferList: [port2],
+    });
+    this.#worker = worker;
+    this.#answerPort = port1;
+    worker.on('message', (message: FromWorker) => {
+      if (message.kind === 'find') {
+        void this.#find(buffer(message.sha256s), port1, bell);
+      } else if (message.kind === 'failed') {
+        this.fail(
+          message.code === 'bad-pack' ? new PackError(message.message) : new PackhouseError(message.code, message.message),
+        );
+      } else {
+        if (message.kind === 'scanned') this.scanned = true;
+        this.#answers.push(message);
+        this.#wake?.();
+      }
+    });
+    worker.on('error', (error) => this.fail(error as Error));
+    worker.on('exit', () => this.fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
+    await new Promise<void>((resolve, reject) => {
+      worker.once('online', resolve);
+      worker.once('error', reject);
+    });
+  }
+
+  async #find(sha256s: Buffer, port: MessagePort, bell: Int32Array): Promise<void> {
+    try {
+      port.postMessage(await this.#findChunks!(sha256s));
+      Atomics.add(bell, 0, 1);
+      Atomics.notify(bell, 0);
+    } catch (error) {
+      // The worker sleeps until it is stopped.
+      this.fail(error as Error);
+    }
+  }
+
+  /** Ends the conversation: everyone who listens hears of it. */
+  fail(error: Error): void {
+    this.failure ??= error;
+    this.#wake?.();
+  }
+
+  tell(message: ToWorker): void {
+    this.#worker?.postMessage(message);
+  }
+
+  async hear<K extends FromWorker['kind']>(kind: K): Promise<Extract<FromWorker, { kind: K }>> {
+    for (;;) {
+      const answer = this.#answers.shift();
+      if (answer !== undefined) {
+        assert(answer.kind === kind, `the worker said ${answer.kind}, not ${kind}`);
+        return answer as Extract<FromWorker, { kind: K }>;
+      }
+      if (this.failure !== null) throw this.failure;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = null;
+    }
+  }
+
+  async nextBase(): Promise<Buffer | null> {
+    this.tell({ kind: 'next-base' });
+    const { oid } = await this.hear('needs');
+    return oid === null ? null : buffer(oid);
+  }
+
+  async addBase(base: ExternalBase): Promise<void> {
+    this.tell({ kind: 'base', oid: base.oid, objectKind: base.kind, data: base.data });
+    await this.hear('base-taken');
+  }
+
+  async addLargeBase(base: LargeExternalBase): Promise<void> {
+    this.tell({ kind: 'large-base', ...base });
+    await this.hear('base-taken');
+  }
+
+  async finish(): Promise<Finished> {
+    this.tell({ kind: 'finish' });
+    const { finished, path } = await this.hear('finished');
+    this.rewritten = path;
+    if (finished.kind === 'again') return finished;
+    const { pack, chunked, chunkPack } = finished;
+    return {
+      kind: 'verified',
+      pack: asBuffers(pack),
+      chunked: chunked.map(blobAsBuffers),
+      chunkPack: chunkPackAsBuffers(chunkPack),
+    };
+  }
+
+  async stop(): Promise<void> {
+    const worker = this.#worker;
+    if (worker === null) return;
+    this.#worker = null;
+    this.#answerPort?.close();
+    await worker.terminate();
+  }
+}
+
+function buffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** Buffers cross a worker boundary as plain arrays. */
+function asBuffers(pack: VerifiedPack): VerifiedPack {
+  return {
+    ...pack,
+    checksum: buffer(pack.checksum),
+    oids: buffer(pack.oids),
+    sources: buffer(pack.sources),
+    bases: buffer(pack.bases),
+    graph: pack.graph.map(buffer),
+    frontier: { oids: buffer(pack.frontier.oids), kinds: pack.frontier.kinds },
+    dotFiles: { gitmodules: buffer(pack.dotFiles.gitmodules), gitattributes: buffer(pack.dotFiles.gitattributes) },
+  };
+}
+
+function blobAsBuffers({ oid, recipe }: ChunkedBlob): ChunkedBlob {
+  return { oid: buffer(oid), recipe: { ...recipe, sha256s: buffer(recipe.sha256s) } };
+}
+
+function chunkPackAsBuffers(pack: ChunkPack | null): ChunkPack | null {
+  return pack === null ? null : { ...pack, checksum: buffer(pack.checksum), idx: buffer(pack.idx) };
+}
