@@ -20,8 +20,8 @@ export interface WorkOptions {
   readonly severities: CheckSeverities;
   /** How much the pack may make us inflate, when less than its limits allow. */
   readonly madeBytesMax?: number;
-  /** How large blobs are cut; null: they stay entries. */
-  readonly chunking: ChunkingParameters | null;
+  /** How large blobs are cut; null or undefined: they stay entries. */
+  readonly chunking?: ChunkingParameters | null;
 }
 
 /**
@@ -67,7 +67,7 @@ export class PackWork {
     find: ((sha256s: Buffer) => FoundChunks) | null = null,
   ) {
     this.#options = options;
-    if (options.chunking !== null && find !== null && 'path' in where) {
+    if (options.chunking && find !== null && 'path' in where) {
       this.#chunks = new ChunkWriter(options.chunking, options.format, `${where.path}.chunks`, find);
     }
     this.#keepTrees = 'bytes' in where;
