@@ -19,3 +19,9 @@ export async function forkRepository(db: Kysely<DB>, fork: ForkRow): Promise<num
     ${fork.private}, ${byteaArray(fork.hidden)}::bytea[], ${fork.actor}) as id`.execute(db);
   return rows[0]!.id;
 }
+
+/** Whether a second repository, deleted or not, is in the pool. */
+export async function sharesPool(db: Kysely<DB>, poolId: number): Promise<boolean> {
+  const rows = await db.selectFrom('repositories').select('id').where('pool_id', '=', poolId).limit(2).execute();
+  return rows.length > 1;
+}

@@ -1,4 +1,4 @@
-import { forkRepository as insertFork } from '../../db/queries/forks.ts';
+import { forkRepository as insertFork, sharesPool } from '../../db/queries/forks.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog } from './catalog.ts';
 import type { Repository } from './types.ts';
@@ -35,4 +35,9 @@ export async function forkRepository(catalog: Catalog, parent: Repository, reque
     if (codeOf(error) !== 'PH001') throw error;
     throw new PackhouseError('repository-not-found', `repository ${parent.owner}/${parent.name} does not exist`);
   }
+}
+
+/** Whether more than one repository, deleted ones too, is in a pool. */
+export async function isSharedPool(catalog: Catalog, poolId: number): Promise<boolean> {
+  return sharesPool(catalog.kysely, poolId);
 }

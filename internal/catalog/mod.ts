@@ -6,7 +6,7 @@
  */
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
 export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } from './chunk-catalog.ts';
-export { type ForkRequest, forkRepository } from './forks.ts';
+export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { Job } from './job-catalog.ts';
 export type { PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type { Hold } from './retire-catalog.ts';

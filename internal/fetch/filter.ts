@@ -1,6 +1,6 @@
 import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, parseCommit, treeEntries } from '../object/mod.ts';
 import type { FilterSpec } from '../protocol/mod.ts';
-import { proveReached, type RepositoryView } from '../reach/mod.ts';
+import { kindOfMode, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { FetchRefusal } from './negotiate.ts';
 import { SparsePatterns } from './sparse-patterns.ts';
 
@@ -84,11 +84,13 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
   const commit = await view.pool.read(start);
   if (commit?.kind !== KIND_COMMIT) return null;
   let at: Buffer = parseCommit(commit.data, view.format).tree;
-  for (const part of expression.slice(colon + 1).split('/')) {
+  const parts = expression.slice(colon + 1).split('/');
+  for (const [i, part] of parts.entries()) {
     const tree = await view.pool.read(at);
     if (tree?.kind !== KIND_TREE) return null;
     const entry = [...treeEntries(tree.data, view.format)].find(({ name: entryName }) => entryName.toString('latin1') === part);
-    if (entry === undefined) return null;
+    // A submodule's entry may name any oid, also one that only another fork has.
+    if (entry === undefined || kindOfMode(entry.mode) !== (i === parts.length - 1 ? KIND_BLOB : KIND_TREE)) return null;
     at = Buffer.from(entry.oid);
   }
   return at;

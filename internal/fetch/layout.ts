@@ -1,7 +1,7 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { OidMap } from '../object/mod.ts';
-import { breath } from '../packread/mod.ts';
+import { breath, type Location } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 import type { Selection } from './select.ts';
@@ -47,7 +47,8 @@ export async function layOut(view: RepositoryView, selection: Selection, options
   const placed = whole.length > 1 && (await index.mayShare(whole)) ? new Placed(view.pool.graph.oidBytes) : null;
   const { parts, objectCount } = await wholeParts(view, selection, options, placed);
   const wholePackOf = await wholeMembership(view, selection, placed, options);
-  const chosen = await chosenEntries(view, selection, wholePackOf);
+  const ownCopies = await view.pool.isShared();
+  const chosen = await chosenEntries(view, selection, wholePackOf, ownCopies);
   const asTheyAre = new Set(parts.flatMap((part) => (part.kind === 'verbatim' ? [part.pack.id] : [])));
   return {
     parts: [...parts, ...chosen],
@@ -55,7 +56,9 @@ export async function layOut(view: RepositoryView, selection: Selection, options
     mayBase(pack, oid, at) {
       let from = wholePackOf(oid, at);
       if (from < 0 && selection.chosen.has(oid, at) && (!selection.dropped.has(oid, at) || selection.explicit.has(oid, at))) {
-        const location = index.peek(oid, at);
+        let location = index.peek(oid, at);
+        if (location && ownCopies && !view.packReached(location.pack))
+          location = index.peekAmong(oid, at, (candidate) => view.packReached(candidate)) ?? location;
         if (!location) return false;
         from = location.pack.id;
       }
@@ -218,16 +221,35 @@ async function wholeMembership(
   };
 }
 
+/**
+ * Where objects are taken from, by raw oids. In a pool that is shared a copy in a pack that is all this repository's comes first: the bytes of
+ * an entry would tell that another fork has stored the object in its own way, and its delta is rarely of use here.
+ */
+async function places(view: RepositoryView, oids: Buffer, ownCopies: boolean): Promise<(Location | null)[]> {
+  const { index, graph } = view.pool;
+  const locations = await index.find(oids);
+  if (!ownCopies) return locations;
+  const isOwn = (pack: Pack): boolean => view.packReached(pack);
+  const foreign = locations.flatMap((location, i) => (location && !isOwn(location.pack) ? [i] : []));
+  const width = graph.oidBytes;
+  const copies = await index.among(Buffer.concat(foreign.map((i) => oids.subarray(i * width, (i + 1) * width))), isOwn);
+  foreign.forEach((i, at) => {
+    locations[i] = copies[at] ?? locations[i]!;
+  });
+  return locations;
+}
+
 /** The objects chosen one by one, pack by pack. */
 async function chosenEntries(
   view: RepositoryView,
   selection: Selection,
   wholePackOf: Membership,
+  ownCopies: boolean,
 ): Promise<Extract<Part, { kind: 'entries' }>[]> {
   const { chosen, dropped, explicit } = selection;
   const width = view.pool.graph.oidBytes;
   const slab = Buffer.from(chosen.slab());
-  const locations = await view.pool.index.find(slab);
+  const locations = await places(view, slab, ownCopies);
   const byPack = new Map<Pack, Rows>();
   for (let i = 0; i < locations.length; i++) {
     const pause = breath();

@@ -24,9 +24,12 @@ export class FetchRefusal extends PackhouseError {
 /** Whether a node of the pool's graph is this repository's to show. */
 export type Ownership = (node: number) => boolean;
 
+/** What the log has is asked again after this time, though nothing was pushed: values leave it with age. */
+const LOG_AGE_MS_MAX = 60_000;
+
 /**
- * Ownership by what the refs reach and, while the push log keeps it, have reached. The log is asked only when one of the oids that the client
- * names is a commit or tag that the refs do not reach.
+ * Ownership by what the refs reach and, while the push log keeps it, have reached. The log is asked, once for each state of the repository, when
+ * the client names something that the refs do not reach, be it another fork's or nobody's.
  */
 export async function ownership(view: RepositoryView, settings: FetchSettings, named: Iterable<string>): Promise<Ownership> {
   const { graph } = view.pool;
@@ -34,13 +37,21 @@ export async function ownership(view: RepositoryView, settings: FetchSettings, n
   if (settings.logRetentionSeconds > 0) {
     for (const hex of named) {
       const node = graph.findHex(hex);
-      if (node < 0 || reached.has(node)) continue;
-      const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
-      const logged = reachedWithLog(view, tips);
+      if (node >= 0 && reached.has(node)) continue;
+      const logged = await reachedOrLogged(view, settings);
       return (candidate) => logged.has(candidate);
     }
   }
   return (candidate) => reached.has(candidate);
+}
+
+async function reachedOrLogged(view: RepositoryView, settings: FetchSettings): Promise<NodeSet> {
+  const known = view.memo.get('logged') as { readonly nodes: NodeSet; readonly until: number } | undefined;
+  if (known !== undefined && known.until > performance.now()) return known.nodes;
+  const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
+  const nodes = reachedWithLog(view, tips);
+  view.memo.set('logged', { nodes, until: performance.now() + Math.min(LOG_AGE_MS_MAX, settings.logRetentionSeconds * 1000) });
+  return nodes;
 }
 
 /** Finds the wanted objects. What is not this repository's is answered alike, stored or not. @throws FetchRefusal */
@@ -53,14 +64,14 @@ export async function resolveWants(
   const { graph } = view.pool;
   const oids = wants.map((hex) => Buffer.from(hex, 'hex'));
   const nodes = oids.map((oid) => graph.find(oid));
-  const objects = oids.filter((_, i) => nodes[i]! < 0);
-  const proven = await proveReached(view, Buffer.concat(objects), signal);
+  const isOwned = nodes.map((node) => node >= 0 && owns(node));
+  // Another fork's commit takes the way of what is stored nowhere.
+  const proven = await proveReached(view, Buffer.concat(oids.filter((_, i) => !isOwned[i])), signal);
   let at = 0;
   wants.forEach((hex, i) => {
-    const isOurs = nodes[i]! >= 0 ? owns(nodes[i]!) : proven[at++] === 1;
-    if (!isOurs) throw notOurs(hex);
+    if (!isOwned[i] && proven[at++] === 0) throw notOurs(hex);
   });
-  return { nodes: nodes.filter((node) => node >= 0), objects };
+  return { nodes: nodes.filter((node) => node >= 0), objects: oids.filter((_, i) => nodes[i]! < 0) };
 }
 
 function notOurs(hex: string): FetchRefusal {

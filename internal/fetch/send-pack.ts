@@ -6,7 +6,7 @@ import { commitRange, type RepositoryView } from '../reach/mod.ts';
 import { coalesce } from './coalesce.ts';
 import { compileFilter } from './filter.ts';
 import { layOut } from './layout.ts';
-import { commitOf, type Wants } from './negotiate.ts';
+import { commitOf, FetchRefusal, type Wants } from './negotiate.ts';
 import { selectObjects } from './select.ts';
 import type { AnswerSink, FetchSettings } from './settings.ts';
 import type { ShallowPlan } from './shallow.ts';
@@ -70,8 +70,9 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   }
 }
 
+/** What the client is told: of its own request the reason, of what is stored nothing, since errors name packs and objects of whole pools. */
 function shortOf(error: unknown): string {
-  return messageOf(error).replace(/\s+/g, ' ').slice(0, 200);
+  return error instanceof FetchRefusal ? messageOf(error).replace(/\s+/g, ' ').slice(0, 200) : 'the server failed to read it';
 }
 
 async function plan(input: SendInput) {

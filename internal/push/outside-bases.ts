@@ -6,6 +6,9 @@ import { type ExternalBase, type LargeBase, unresolvedDeltas } from '../ingest/m
 import { isChunked } from '../packread/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 
+/** Errors that depend on what a base is, or on where it is stored. */
+const TELLING: ReadonlySet<string> = new Set(['bad-pack', 'pack-corrupt', 'pack-gone', 'object-missing']);
+
 /**
  * The delta bases that one thin pack takes from its pool. They are read before it can be known whether the repository reaches them,
  * so until then an error may tell of an object that is not the repository's to see: `guard` lets none through.
@@ -25,8 +28,8 @@ export class OutsideBases {
   /** The object, null when the pool has none of that oid that is small enough for a delta base. */
   async read(oid: Buffer): Promise<ExternalBase | null> {
     const [location] = await this.#view.pool.index.find(oid);
-    if (!location || location.sizeBytes > this.#bytesMax) return null;
     this.#asked.push(oid);
+    if (!location || location.sizeBytes > this.#bytesMax) return null;
     const { kind, data } = await this.#view.pool.reader.read(location, this.#signal);
     return { oid, kind, data };
   }
@@ -47,12 +50,15 @@ export class OutsideBases {
     };
   }
 
-  /** Runs `work`; what goes wrong with a pack that took a base the repository does not reach is told as if nobody had that base. */
+  /**
+   * Runs `work`; what goes wrong with a pack that took a base the repository does not reach is told as if nobody had that base, and
+   * a base that nobody has is looked for as long.
+   */
   async guard<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if (codeOf(error) !== 'bad-pack' || this.#asked.length === 0) throw error;
+      if (!TELLING.has(codeOf(error) ?? '') || this.#asked.length === 0) throw error;
       const proven = await proveReached(this.#view, Buffer.concat(this.#asked), this.#signal);
       if (proven.includes(0)) throw unresolvedDeltas();
       throw error;

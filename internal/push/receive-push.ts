@@ -2,7 +2,7 @@ import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
 import { type IncomingReader, PackError, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
-import { encodeError, type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
+import { encodeError, type ReceiveRequest, ReceiveRequestParser, type RefCommand } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { chunkingOptions, publishOnChunks } from './chunk-source.ts';
@@ -13,6 +13,7 @@ import { type PlacedPack, placePack } from './place-pack.ts';
 import { proveAgain, refuseIncomplete } from './prove-again.ts';
 import { tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
+import { unknownOlds } from './unknown-olds.ts';
 
 /** What became of the incoming pack. */
 interface Unpacked {
@@ -275,6 +276,11 @@ async function publishOnce(
       standing.map(({ command }) => command.new),
       unpacked?.tags ?? null,
     );
+    const unknown = await unknownOlds(
+      settings.catalog,
+      view,
+      standing.map(({ command }) => command),
+    );
     await settings.beforePublish?.();
     const statuses = await publishOnChunks(
       settings.catalog,
@@ -282,7 +288,7 @@ async function publishOnce(
         repositoryId: view.id,
         poolId: view.pool.poolId,
         atomic: request.atomic,
-        commands: standing.map(({ command }, i) => catalogCommand(view, command.ref, command.old, command.new, peeled[i]!)),
+        commands: standing.map(({ command }, i) => catalogCommand(command, unknown, peeled[i]!)),
         head: chosenHead(view, standing),
         actor: push.actor,
         requestId: push.requestId,
@@ -337,21 +343,13 @@ function judgeAtomic(verdicts: readonly Verdict[]): void {
   for (const verdict of verdicts) verdict.error ??= 'atomic push failure';
 }
 
-function catalogCommand(
-  view: RepositoryView,
-  ref: string,
-  oldHex: string,
-  newHex: string,
-  peeled: Buffer | null,
-): CatalogCommand {
-  const current = view.refs.get(ref)?.oid.toString('hex');
-  const deletes = isZero(newHex);
-  // Git deletes a ref whatever it holds when the client's old value is an object that the repository does not know.
-  const unconditional = deletes && oldHex !== current && view.pool.graph.findHex(oldHex) < 0;
+function catalogCommand(command: RefCommand, unknown: ReadonlySet<string>, peeled: Buffer | null): CatalogCommand {
+  const deletes = isZero(command.new);
+  const unconditional = isZero(command.old) || (deletes && unknown.has(command.old));
   return {
-    name: ref,
-    oldOid: isZero(oldHex) || unconditional ? null : Buffer.from(oldHex, 'hex'),
-    newOid: deletes ? null : Buffer.from(newHex, 'hex'),
+    name: command.ref,
+    oldOid: unconditional ? null : Buffer.from(command.old, 'hex'),
+    newOid: deletes ? null : Buffer.from(command.new, 'hex'),
     peeled,
   };
 }

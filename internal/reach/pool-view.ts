@@ -1,9 +1,12 @@
 import { PackhouseError } from '../base/mod.ts';
-import type { Catalog, ObjectBlock, Pack } from '../catalog/mod.ts';
+import { type Catalog, isSharedPool, type ObjectBlock, type Pack } from '../catalog/mod.ts';
 import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
 import { ObjectReader, type PackBytes, PoolIndex, type StoredObject } from '../packread/mod.ts';
 import { CommitGraph } from './graph.ts';
 import type { TreeSource } from './tree-walk.ts';
+
+/** How long a pool that was one repository's is taken for that. */
+const OWN_MS = 10_000;
 
 /**
  * What this process knows of one pool: its packs, where objects are, its commits. Extended when packs appear, never cut: when others take the
@@ -20,6 +23,8 @@ export class PoolView implements TreeSource {
   /** Packs whose place others have taken: they are not shown any more, whoever still tells of them. */
   readonly #replaced = new Set<number>();
   #adding: Promise<unknown> = Promise.resolve();
+  #isShared = false;
+  #isOwnUntil = Number.NEGATIVE_INFINITY;
 
   constructor(catalog: Catalog, bytes: PackBytes, poolId: number, format: ObjectFormat) {
     this.#catalog = catalog;
@@ -81,6 +86,14 @@ export class PoolView implements TreeSource {
     const fresh = packs.filter((pack) => !this.index.packs.has(pack.id));
     this.graph.addAll(fresh.map((pack) => ({ packId: pack.id, blocks: records.get(pack.id)! })));
     for (const pack of fresh) this.index.add(pack);
+  }
+
+  /** Whether another repository has, or had, objects here: then nothing may tell of them, not even the time that an answer takes. */
+  async isShared(): Promise<boolean> {
+    if (this.#isShared || performance.now() < this.#isOwnUntil) return this.#isShared;
+    this.#isShared = await isSharedPool(this.#catalog, this.poolId);
+    this.#isOwnUntil = performance.now() + OWN_MS;
+    return this.#isShared;
   }
 
   /** Takes in a pack that this process has just published, so that nobody loads it. */

@@ -9,7 +9,8 @@ const WALK_OBJECTS_MAX = 30_000_000;
 
 /**
  * For each raw oid, whether this repository's own refs reach it: 1 or 0. Presence in the pool is never an answer. In order of cost: the
- * commit graph; packs that are reached as a whole; a walk of the trees from this repository's tips.
+ * commit graph; packs that are reached as a whole; a walk of the trees from this repository's tips. In a pool that is shared the walk
+ * looks for what is stored nowhere too, so that the time it takes does not tell what others have stored.
  */
 export async function proveReached(view: RepositoryView, oids: Buffer, signal?: AbortSignal): Promise<Uint8Array> {
   const width = view.pool.graph.oidBytes;
@@ -19,18 +20,28 @@ export async function proveReached(view: RepositoryView, oids: Buffer, signal?: 
   const open: number[] = [];
   for (let i = 0; i < count; i++) {
     const node = view.pool.graph.find(oids, i * width);
-    if (node < 0) open.push(i);
-    else proven[i] = reached.has(node) ? 1 : 0;
+    if (node >= 0 && reached.has(node)) proven[i] = 1;
+    else open.push(i);
   }
   if (open.length === 0) return proven;
-  const locations = await view.pool.index.find(Buffer.concat(open.map((i) => oids.subarray(i * width, (i + 1) * width))));
-  const walk: number[] = [];
-  open.forEach((i, at) => {
+  const { index, graph } = view.pool;
+  const slabOf = (rows: readonly number[]): Buffer => Buffer.concat(rows.map((i) => oids.subarray(i * width, (i + 1) * width)));
+  const locations = await index.find(slabOf(open));
+  const stored = new Set(open.filter((_, at) => locations[at] !== null));
+  const elsewhere = open.filter((i, at) => {
     const location = locations[at];
-    if (!location) return;
-    if (view.packReached(location.pack)) proven[i] = 1;
-    else walk.push(i);
+    if (location && view.packReached(location.pack)) proven[i] = 1;
+    return proven[i] === 0;
   });
+  if (elsewhere.length === 0) return proven;
+  // Of several copies `find` gives one, and that may be another fork's.
+  const copies = await index.among(slabOf(elsewhere), (pack) => view.packReached(pack));
+  const left = elsewhere.filter((i, at) => {
+    if (copies[at]) proven[i] = 1;
+    return proven[i] === 0;
+  });
+  const hides = left.length > 0 && !reachesEveryPack(view) && (await view.pool.isShared());
+  const walk = hides ? left : left.filter((i) => stored.has(i) && graph.find(oids, i * width) < 0);
   if (walk.length > 0) {
     const wanted = new OidMap(width);
     for (const i of walk) wanted.add(oids, i * width);
@@ -38,6 +49,12 @@ export async function proveReached(view: RepositoryView, oids: Buffer, signal?: 
     for (const i of walk) if (found.has(oids, i * width)) proven[i] = 1;
   }
   return proven;
+}
+
+/** Whether everything in the pool is this repository's: then what is stored nowhere needs no walk. */
+function reachesEveryPack(view: RepositoryView): boolean {
+  for (const pack of view.pool.index.packs.values()) if (!view.packReached(pack)) return false;
+  return true;
 }
 
 /** Which of the wanted trees and blobs the refs reach, by walking them: newest commits first, until all are found. */
@@ -90,8 +107,11 @@ export async function rootsOf(view: RepositoryView, nodes: NodeSet): Promise<{ o
 /** Commits and tags that refs reach or, within the retention of the push log, have reached. */
 export function reachedWithLog(view: RepositoryView, loggedTips: readonly Buffer[]): NodeSet {
   const { graph } = view.pool;
+  const reached = view.reached();
+  const lost = loggedTips.map((tip) => graph.find(tip)).filter((node) => node >= 0 && !reached.has(node));
+  if (lost.length === 0) return reached;
   const nodes = new NodeSet();
   for (const ref of view.refs.values()) flood(graph, nodes, graph.find(ref.oid));
-  for (const tip of loggedTips) flood(graph, nodes, graph.find(tip));
+  for (const node of lost) flood(graph, nodes, node);
   return nodes;
 }

@@ -4,6 +4,7 @@ import { type Catalog, forkRepository, openCatalog, type Pack, type Repository }
 import { PackBytes } from '../packread/mod.ts';
 import { createFsStore } from '../packstore/mod.ts';
 import { scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { proveReached } from './prove.ts';
 import { Repositories } from './repositories.ts';
 import { oid, pushCommit } from './repositories-testing.ts';
 
@@ -166,6 +167,35 @@ describe('the repositories that a process knows', () => {
       [true, true, false],
       [true, false, true],
     ]);
+  });
+
+  test('in a shared pool what nobody has is looked for as long as what only another fork has', async () => {
+    const repository = await create('searched');
+    const repositories = known();
+    await push(repository, 'main', 'z', [], null);
+    await push(repository, 'gone', 'y', [], null);
+    await catalog.publish(
+      {
+        repositoryId: repository.id,
+        poolId: repository.poolId,
+        atomic: true,
+        commands: [{ name: 'refs/heads/gone', oldOid: oid('y'), newOid: null, peeled: null }],
+        head: null,
+        actor: '',
+        requestId: '',
+        options: [],
+        pack: null,
+        sweepEpoch: null,
+      },
+      'sha1',
+    );
+    const nowhere = oid('stored nowhere');
+    const alone = (await repositories.open('o', 'searched'))!;
+    assert.deepEqual([...(await proveReached(alone, nowhere))], [0]);
+    await forkRepository(catalog, repository, { owner: 'o', name: 'searcher', private: null, hiddenRefs: [], actor: '' });
+    const fork = (await known().open('o', 'searcher'))!;
+    // The walk begins: its trees are not stored here, and it says so.
+    for (const what of [nowhere, oid('y')]) await assert.rejects(proveReached(fork, what), { code: 'object-missing' });
   });
 
   test('what a deleted or moved branch let go of is no longer reached', async () => {

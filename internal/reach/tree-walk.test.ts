@@ -57,6 +57,17 @@ function paths(node: Node, prefix = ''): Map<string, string> {
 }
 
 describe('comparing trees', () => {
+  test('meets a file whose oid a submodule had at the same place: nobody was sent it', async () => {
+    const file = oidOf('blob', 'file');
+    const bodies = ['160000', '100644'].map((mode) => treeBody([[mode, 'a', file]]));
+    const [before, after] = bodies.map((body) => Buffer.from(oidOf('tree', body), 'hex'));
+    const source: TreeSource = { tree: (oid) => bodies.find((body) => oidOf('tree', body) === oid.toString('hex'))! };
+    const met: string[] = [];
+    const onNew = (data: Buffer, at: number): boolean => met.push(data.toString('hex', at, at + 20)) > 0;
+    await diffTree(after!, [before!], { source, format: 'sha1', onNew });
+    assert.deepEqual(met, [file]);
+  });
+
   test('meets everything that the old trees lack, and nothing that stands at the same place in one of them', async () => {
     await fc.assert(
       fc.asyncProperty(nodes, fc.array(nodes, { maxLength: 3 }), async (fresh, olds) => {

@@ -152,7 +152,9 @@ function pairEntries(fresh: EntryList, old: EntryList, width: number, same: Uint
       j++;
     } else {
       const start = old.oidStarts[j]!;
-      if (fresh.data.compare(old.data, start, start + width, fresh.oidStarts[i]!, fresh.oidStarts[i]! + width) === 0) {
+      const sameOid = fresh.data.compare(old.data, start, start + width, fresh.oidStarts[i]!, fresh.oidStarts[i]! + width) === 0;
+      // A gitlink's oid says nothing of an object here, even when a file of that oid takes its place.
+      if (sameOid && kindOfMode(fresh.modes[i]!) === kindOfMode(old.modes[j]!)) {
         same[i] = 1;
       } else if (fresh.isTree(i) && old.isTree(j)) {
         const list = counterparts[i];
