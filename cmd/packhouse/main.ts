@@ -10,6 +10,7 @@ import { fsckCommand } from './fsck.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
 import { repoCommand } from './repo.ts';
+import { sealCommand } from './seal.ts';
 import { serveCommand } from './serve.ts';
 import { tokenCommand } from './token.ts';
 import { packhouseVersion, versionCommand } from './version.ts';
@@ -26,7 +27,17 @@ Examples:
   packhouse config print --effective
   packhouse help repo create`,
   );
-const verbs = [serveCommand, migrateCommand, repoCommand, tokenCommand, fsckCommand, configCommand, psqlCommand, versionCommand];
+const verbs = [
+  serveCommand,
+  migrateCommand,
+  repoCommand,
+  tokenCommand,
+  fsckCommand,
+  sealCommand,
+  configCommand,
+  psqlCommand,
+  versionCommand,
+];
 for (const verb of verbs) program.addCommand(verb());
 everyCommand(program, (command) => command.exitOverride().showHelpAfterError(`(${command.name()} --help tells more)`));
 

@@ -1,9 +1,9 @@
-import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import { messageOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
 import { type PackLimits, type ReceivedPack, receivePack, type VerifiedPack } from '../ingest/mod.ts';
 import { kindName, oidLength, type Severities, STRICT_SEVERITIES, severitiesWith } from '../object/mod.ts';
-import { encodeIdx } from '../packformat/mod.ts';
-import { type PackStore, sidecarKey } from '../packstore/mod.ts';
+import type { PackStore } from '../packstore/mod.ts';
+import { compareIdx } from './check-idx.ts';
 import { parseGraph } from './graph-records.ts';
 import type { PoolContent } from './pool-content.ts';
 import type { ProblemList } from './problems.ts';
@@ -170,30 +170,6 @@ function differences(says: Columns, i: number, is: Columns, row: number): string
   if (says.offsets[i] !== is.offsets[row]) parts.push(`offset ${says.offsets[i]} for ${is.offsets[row]}`);
   if (says.lengths[i] !== is.lengths[row]) parts.push(`length ${says.lengths[i]} for ${is.lengths[row]}`);
   return parts.join(', ');
-}
-
-/** The .idx in the store against the one that git would write for the pack: oids, CRC-32s, offsets, checksums. */
-async function compareIdx(store: PackStore, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
-  const key = sidecarKey(pack.crateKey!, 'idx');
-  const { objectCount: count, oids, offsets, crcs, checksum } = verified;
-  const expected = encodeIdx({ count, oids, offsets, crcs, checksum }, verified.format);
-  try {
-    const stored = await store.head(key);
-    if (stored === null) return problems.add('idx', `the store has no ${key}`);
-    if (stored.lengthBytes !== expected.length) {
-      return problems.add('idx', `${key} has ${stored.lengthBytes} bytes, git would write ${expected.length}`);
-    }
-    for (let at = 0; at < expected.length; at += PIECE_BYTES) {
-      const piece = expected.subarray(at, at + PIECE_BYTES);
-      const bytes = await store.get(key, { offset: at, lengthBytes: piece.length });
-      if (bytes.equals(piece)) continue;
-      const first = at + bytes.findIndex((byte, i) => byte !== piece[i]);
-      return problems.add('idx', `${key} is not what git would write, from byte ${first} on`);
-    }
-  } catch (error) {
-    if (!(codeOf(error) ?? '').startsWith('store-')) throw error;
-    problems.add('idx', messageOf(error));
-  }
 }
 
 /** The commit graph of a pack in the catalog against the pack's own commits and tags. */

@@ -7,3 +7,6 @@
 export { type FsckOptions, type FsckSummary, fsck } from './fsck.ts';
 export { type Problem, problemLine } from './problems.ts';
 export { type OrphanReport, type RetireReport, type RetireSettings, removeOrphans, retire } from './retire.ts';
+export { type SealOptions, type SealReport, seal } from './seal.ts';
+export type { RewriteSettings } from './settings.ts';
+export { Throttle } from './throttle.ts';

@@ -1,0 +1,57 @@
+import { availableParallelism } from 'node:os';
+import type { Logger } from '../../internal/base/mod.ts';
+import type { Catalog } from '../../internal/catalog/mod.ts';
+import type { Config, ConfigKey } from '../../internal/config/mod.ts';
+import { type RewriteSettings, Throttle } from '../../internal/maintenance/mod.ts';
+import { PackBytes } from '../../internal/packread/mod.ts';
+import type { PackStore } from '../../internal/packstore/mod.ts';
+import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
+
+/** How long packs and jobs stay somebody's after his last sign of life. */
+export const LEASE_MS = 600_000;
+/** Delta bases outside what is rewritten are few: this is for them. */
+const BASES_BYTES_MAX = 32 << 20;
+
+/** Keys that verbs of maintenance take as flags. */
+export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
+  'data.dir',
+  'database.url',
+  'store.kind',
+  'store.s3.endpoint',
+  'store.s3.region',
+  'store.s3.bucket',
+  'store.s3.path_style',
+  'log.level',
+  'maintenance.bytes_per_second_max',
+  'seal.crate_bytes',
+  'compaction.ratio',
+  'compaction.pack_bytes_max',
+  'compaction.dead_percent',
+  'compaction.window',
+  'compaction.depth',
+  'compaction.window_memory',
+  'compaction.threads',
+];
+
+/** What sealing and compaction work with, of the configuration. */
+export function rewriteSettings(config: Config, catalog: Catalog, store: PackStore, log: Logger): RewriteSettings {
+  const { compaction } = config;
+  return {
+    catalog,
+    store,
+    bytes: new PackBytes(catalog, store, BASES_BYTES_MAX),
+    repack: {
+      ...DEFAULT_REPACK_SETTINGS,
+      window: compaction.window,
+      depth: compaction.depth,
+      windowMemoryBytesMax: compaction.windowMemory,
+      searchBytesMax: config.chunking.threshold,
+      threads: Math.max(1, Math.min(compaction.threads, availableParallelism())),
+    },
+    throttle: new Throttle(config.maintenance.bytesPerSecondMax),
+    log,
+    leaseMs: LEASE_MS,
+    seal: config.seal,
+    compaction: { ratio: compaction.ratio, packBytesMax: compaction.packBytesMax, deadPercent: compaction.deadPercent },
+  };
+}
