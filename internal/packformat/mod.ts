@@ -4,6 +4,7 @@
  * A pack is `PACK`, version 2, the number of entries, the entries, and the checksum of all that. An entry is a header (type and size,
  * and the base of a delta) and a zlib stream; its length is stored nowhere, only inflating finds its end.
  */
+export { createDelta, type DeltaIndex, deltaIndexBytes, indexForDelta } from './create-delta.ts';
 export { applyDelta, applyDeltaInto, type DeltaSizes, readDeltaSizes } from './delta.ts';
 export {
   ENTRY_HEADER_BYTES_MAX,

@@ -1,5 +1,12 @@
 import type { ObjectTable } from './object-table.ts';
 
+/** The object that an object's chosen copy is a delta of, -1 when the copy is whole or its base does not stay. */
+export function keptBase(table: ObjectTable, object: number): number {
+  if (!table.keep[object]) return -1;
+  const base = table.copyBase[table.chosen[object]!]!;
+  return base >= 0 && table.keep[base] ? base : -1;
+}
+
 /**
  * The delta chains of the output while it is planned: what each object is a delta of, and how far chains reach in both directions, so that
  * a new link never closes a circle nor makes a chain longer than `depth`.
@@ -11,40 +18,41 @@ export class Chains {
   readonly #height: Uint16Array;
   readonly #depth: number;
 
-  /** Starts with the deltas that can be kept; chains that are too long are cut into pieces that are not. */
+  /** Starts with the deltas that can be kept. Trees of deltas that are too deep are taken apart, to be searched anew as a whole. */
   constructor(table: ObjectTable, depth: number) {
-    this.base = new Int32Array(table.count).fill(-1);
+    this.base = Int32Array.from({ length: table.count }, (_, object) => keptBase(table, object));
     this.#height = new Uint16Array(table.count);
     this.#depth = depth;
-    for (let object = 0; object < table.count; object++) {
-      if (!table.keep[object]) continue;
-      const base = table.copyBase[table.chosen[object]!]!;
-      if (base >= 0 && table.keep[base]) this.base[object] = base;
-    }
-    this.#cut();
+    this.#dissolve();
     for (let object = 0; object < table.count; object++) this.#raise(object);
   }
 
-  #cut(): void {
-    const unknown = 0xffff;
-    const depths = new Uint16Array(this.base.length).fill(unknown);
+  /**
+   * One push after the other makes chains as long as the history, each version a delta of the one before. Cut into pieces, each piece
+   * would keep a whole version and leave no depth to hang it anywhere; a search over all of them makes trees that are wide instead.
+   */
+  #dissolve(): void {
+    const { base } = this;
+    const roots = new Int32Array(base.length).fill(-1);
+    const depths = new Uint32Array(base.length);
+    const deepest = new Uint32Array(base.length);
     const climb: number[] = [];
-    for (let object = 0; object < this.base.length; object++) {
+    for (let object = 0; object < base.length; object++) {
       let at = object;
-      while (at >= 0 && depths[at] === unknown) {
+      while (roots[at]! < 0 && base[at]! >= 0) {
         climb.push(at);
-        at = this.base[at]!;
+        at = base[at]!;
       }
-      let depth = at < 0 ? -1 : depths[at]!;
-      while (climb.length > 0) {
+      if (roots[at]! < 0) roots[at] = at;
+      const root = roots[at]!;
+      for (let depth = depths[at]! + 1; climb.length > 0; depth++) {
         const next = climb.pop()!;
-        if (++depth > this.#depth) {
-          this.base[next] = -1;
-          depth = 0;
-        }
+        roots[next] = root;
         depths[next] = depth;
+        if (depth > deepest[root]!) deepest[root] = depth;
       }
     }
+    for (let object = 0; object < base.length; object++) if (deepest[roots[object]!]! > this.#depth) base[object] = -1;
   }
 
   /** Tells all that an object hangs on how high the chain above them is. */

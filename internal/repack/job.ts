@@ -7,6 +7,7 @@ import { chooseCopies, neededOutside } from './choose.ts';
 import { FoundDeltas } from './found-deltas.ts';
 import { ObjectBytes } from './object-bytes.ts';
 import { type InputColumns, ObjectTable } from './object-table.ts';
+import { searchDeltas, searchOrder, takeBack } from './search.ts';
 import type { RepackSettings } from './types.ts';
 import { type ExpectedPack, expectedObjects, verifyPack } from './verify.ts';
 import { walkHistory } from './walk.ts';
@@ -84,6 +85,12 @@ export class RepackJob {
     try {
       const history = walkHistory(table, bytes);
       const chains = new Chains(table, settings.depth);
+      searchDeltas(
+        searchOrder(table, history),
+        { table, chains, bytes, settings, onDelta: (object, _, size, body) => found.add(object, size, body) },
+        () => {},
+      );
+      takeBack({ table, chains });
       const order = writeOrder(table, history);
       const parts = { table, chains, found, bytes, spool: this.#open(INPUTS_FILE), compressionLevel: settings.compressionLevel };
       const written = writePack(join(folder, OUTPUT_FILE), order, parts, this.#counter(order.length));

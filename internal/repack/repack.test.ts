@@ -12,6 +12,7 @@ import {
   syntheticHistory,
   tryGit,
 } from '../testkit/mod.ts';
+import { DEFAULT_REPACK_SETTINGS } from './mod.ts';
 import { commitsOf, judgedByGit, oidsOf, repackOf, stepPacks, testPack, thinPack } from './repack-testing.ts';
 
 describe('repack', () => {
@@ -74,6 +75,43 @@ describe('repack', () => {
       const { oids, depth } = await judgedByGit(result);
       assert.deepEqual(oids, await reachableObjects(repository, 'main'));
       assert.equal(depth, 1);
+      await result.dispose();
+    }
+  });
+
+  test('finds deltas for what comes whole: as small as a full repack by git, in chains as short', async () => {
+    const repository = await syntheticHistory({ commits: 250, files: 60 }).into();
+    const whole = await testPack(await thinPack(repository, ['main'], '--window=0'), repository);
+    const steps = await stepPacks(
+      repository,
+      (await commitsOf(repository)).filter((_, i, all) => i % 10 === 0 || i === all.length - 1),
+    );
+    const best = await thinPack(repository, ['main'], '--window=10', '--depth=50', '--no-reuse-delta', '--no-reuse-object');
+    for (const packs of [[whole], steps]) {
+      const result = await repackOf(packs, repository);
+      const { oids, depth } = await judgedByGit(result);
+      assert.deepEqual(oids, await reachableObjects(repository, 'main'));
+      assert.ok(depth > 1 && depth <= 50, `depth ${depth}`);
+      assert.ok(result.lengthBytes <= 1.1 * best.length, `${result.lengthBytes} bytes, git has ${best.length}`);
+      await result.dispose();
+    }
+  });
+
+  test('long chains of thin pushes become trees that are not too deep', async () => {
+    const importer = new FastImport();
+    const lines = Array.from({ length: 300 }, (_, i) => `line ${i}\n`);
+    for (let i = 0; i < 60; i++) {
+      lines.splice(i * 3, 1, `changed ${i}\n`);
+      importer.commit('refs/heads/main', { a: lines.join('') });
+    }
+    const repository = await importer.into();
+    const packs = await stepPacks(repository, await commitsOf(repository));
+    const inputBytes = packs.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    for (const depth of [4, 20]) {
+      const result = await repackOf(packs, repository, { settings: { ...DEFAULT_REPACK_SETTINGS, depth } });
+      const judged = await judgedByGit(result);
+      assert.ok(judged.depth > 1 && judged.depth <= depth, `depth ${judged.depth}`);
+      assert.ok(result.lengthBytes < inputBytes, `${result.lengthBytes} of ${inputBytes} bytes`);
       await result.dispose();
     }
   });
