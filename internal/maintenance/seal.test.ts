@@ -25,7 +25,7 @@ describe('sealing', () => {
     const report = await sealNow('hundred');
     assert.deepEqual(
       { ...report, inputBytes: 0, outputBytes: 0 },
-      { pools: 1, packs: 100, inputBytes: 0, outputBytes: 0, crates: 1, left: 0 },
+      { pools: 1, packs: 100, inputBytes: 0, outputBytes: 0, crates: 1, left: 0, failed: 0 },
     );
     assert(report.outputBytes <= report.inputBytes, `${report.outputBytes} bytes of ${report.inputBytes}`);
     const packs = await yard.livePacks('hundred');
