@@ -1,6 +1,6 @@
 import { constants, deflateRawSync } from 'node:zlib';
 
-/** Level 6 on chunks is about as small as git's own streams; see the commit for figures. */
+/** Of 42 MB of an executable in chunks of 64 KiB: level 1 19.2 MB at 62 MB/s, 4 18.3 at 58, 6 17.9 at 37; one stream of level 6 17.3. */
 const LEVEL = 6;
 const STORED_BLOCK_BYTES_MAX = 0xffff;
 const SAMPLE_BYTES = 4096;

@@ -20,9 +20,8 @@ export {
   encodeDeltaHead,
   encodeInsert,
   type InsertStep,
-  insertInstructionBytes,
   narrowInsert,
 } from './delta-between.ts';
 export { encodeSegment } from './encode-chunk.ts';
-export { type ChunkingParameters, type ChunkRecipe, checkCutSizes, SHA256_BYTES } from './types.ts';
+export { type ChunkingParameters, type ChunkRecipe, SHA256_BYTES } from './types.ts';
 export { wireEntryBytes, wireEntryHead, wireEntryTail } from './wire-entry.ts';

@@ -89,9 +89,9 @@ export const KEYS = {
   ),
 
   'chunking.threshold': size('16MiB', 'Blobs of this size and more are kept as content-defined chunks.'),
-  'chunking.min': size('64KiB', 'The smallest chunk but for the last of a blob.'),
-  'chunking.avg': size('256KiB', 'What chunks come to on average.'),
-  'chunking.max': size('1MiB', 'The largest chunk.'),
+  'chunking.min': size('16KiB', 'The smallest chunk but for the last of a blob.'),
+  'chunking.avg': size('64KiB', 'What chunks come to on average: a power of two.'),
+  'chunking.max': size('256KiB', 'The largest chunk.'),
 
   'maintenance.enabled': flag(true, 'This process seals, compacts, sweeps and writes snapshots beside serving.'),
   'maintenance.interval': duration('30s', 'How often a process looks for maintenance to do.'),
