@@ -2,9 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { NewPack } from '../catalog/mod.ts';
 import type { ChunkPack, PackPlace, ReceivedPack } from '../ingest/mod.ts';
-import { type PieceReader, tableBlocks, writeChunkPack, writeStorePack } from '../packing/mod.ts';
+import {
+  type ManifestUpdate,
+  type PieceReader,
+  tableBlocks,
+  writeChunkPack,
+  writeManifest,
+  writeStorePack,
+} from '../packing/mod.ts';
 import { crateKey, sidecarKey } from '../packstore/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
+import { pushedChunks, pushedPack, pushedRecipes } from './push-manifest.ts';
 import type { PushSettings } from './settings.ts';
 
 const PIECE_BYTES = 1 << 20;
@@ -30,6 +38,7 @@ export interface PlacedPack {
 export async function placePack(
   received: ReceivedPack,
   facts: PackFacts,
+  proposed: readonly ManifestUpdate[],
   view: RepositoryView,
   settings: PushSettings,
   signal: AbortSignal,
@@ -56,7 +65,7 @@ export async function placePack(
   const uploads = new Uploads(settings, view.pool.poolId);
   try {
     const chunkPackId = received.chunkPack === null ? null : await placeChunks(received.chunkPack, uploads, view, signal);
-    return await placeStored(received, chunkPackId, facts, uploads, view, signal);
+    return await placeStored(received, chunkPackId, facts, proposed, uploads, view, signal);
   } catch (error) {
     // What cannot be taken back now is left to its intent row; the first error is the one to tell.
     await uploads.undo().catch(() => {});
@@ -92,6 +101,7 @@ class Uploads {
       await catalog.abortStorePack(this.#poolId, id, async () => {
         await store.delete(key);
         await store.delete(sidecarKey(key, 'idx'));
+        await store.delete(sidecarKey(key, 'manifest'));
       });
     }
   }
@@ -102,6 +112,7 @@ async function placeChunks(chunkPack: ChunkPack, uploads: Uploads, view: Reposit
   const id = await catalog.reservePackId();
   const key = await uploads.begin(id, 'chunks');
   await writeChunkPack(store, key, { ...chunkPack, format: view.format, read: pieces(chunkPack.place) }, signal);
+  await writeManifest(store, key, [pushedChunks(id, chunkPack, view)], [], signal);
   await catalog.chunks.setUploaded(view.pool.poolId, id, uploads.lease, chunkPack);
   return id;
 }
@@ -110,6 +121,7 @@ async function placeStored(
   received: ReceivedPack,
   chunkPackId: number | null,
   facts: PackFacts,
+  proposed: readonly ManifestUpdate[],
   uploads: Uploads,
   view: RepositoryView,
   signal: AbortSignal,
@@ -131,6 +143,9 @@ async function placeStored(
     },
     signal,
   );
+  const { store } = uploads.settings;
+  const recipes = pushedRecipes(view.pool.poolId, id, chunked, chunkPackId);
+  await writeManifest(store, key, [pushedPack(id, stored, chunked.length, facts, proposed, view)], recipes, signal);
   return {
     pack: {
       id,

@@ -330,10 +330,16 @@ function place(
   return placePack(
     received,
     { allReached, based, hasDuplicates, tips: allReached ? sources : Buffer.alloc(0) },
+    standing.map(({ command }) => ({ name: command.ref, oldOid: rawOid(command.old), newOid: rawOid(command.new) })),
     view,
     settings,
     signal,
   );
+}
+
+/** Null for the zero oid. */
+function rawOid(hex: string): Buffer | null {
+  return isZero(hex) ? null : Buffer.from(hex, 'hex');
 }
 
 function judgeAtomic(verdicts: readonly Verdict[]): void {
