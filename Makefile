@@ -53,6 +53,10 @@ test: $(INSTALLED) ## run all tests, on Ceph too (CEPH=no leaves Ceph out; FILES
 bench: $(INSTALLED) ## run the benchmarks (ARGS="…")
 	@exec node bench/main.ts $(arguments)
 
+.PHONY: corpus
+corpus: $(INSTALLED) ## measure what whole histories cost in the store and on the wire, beside git gc (ARGS="--quick")
+	@exec node bench/corpus.ts $(arguments)
+
 .PHONY: ms-migrate
 ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema
 	@exec $(PACKHOUSE) migrate $(CONFIG_FLAG) $(arguments)

@@ -41,10 +41,20 @@ const BRIDGE = fileURLToPath(new URL('./git-bridge.ts', import.meta.url));
 const START_MS_MAX = 60_000;
 const RELOAD_MS = 500;
 
-/** Packhouse with its embedded PostgreSQL on an empty data folder. */
-export async function startPackhouse(folder: string, store: 'fs' | 's3'): Promise<PackhouseServer> {
+/** Packhouse with its embedded PostgreSQL on an empty data folder; `settings` are environment variables. */
+export async function startPackhouse(
+  folder: string,
+  store: 'fs' | 's3',
+  settings: Readonly<Record<string, string>> = {},
+): Promise<PackhouseServer> {
   const s3 = store === 's3' ? s3Settings() : undefined;
-  const environment = { ...inherited(), ...s3?.environment, PACKHOUSE_DATA_DIR: folder, PACKHOUSE_LOG_LEVEL: 'warn' };
+  const environment = {
+    ...inherited(),
+    ...s3?.environment,
+    ...settings,
+    PACKHOUSE_DATA_DIR: folder,
+    PACKHOUSE_LOG_LEVEL: 'warn',
+  };
   let running: Running;
   const start = (listen: string): Promise<Running> =>
     startProcess([MAIN, 'serve', '--http-listen', listen], folder, environment, async (said) => {
