@@ -1,10 +1,11 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { OidMap } from '../object/mod.ts';
-import { breath, type Location } from '../packread/mod.ts';
+import { breath, type ChunkedBlobName, isChunked, type Location } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 import type { Selection } from './select.ts';
+import type { ChunkedPart } from './write-chunked.ts';
 
 /** Entries of one pack, in order of place. */
 export interface EntryList {
@@ -14,10 +15,11 @@ export interface EntryList {
   readonly oids: Buffer;
 }
 
-/** A piece of an answer: a pack copied as it is, or entries of one. */
+/** A piece of an answer: the entries of a stored pack copied as they are, some entries of one, or blobs that are kept as chunks. */
 export type Part =
   | { readonly kind: 'verbatim'; readonly pack: Pack }
-  | { readonly kind: 'entries'; readonly pack: Pack; readonly entries: EntryList };
+  | { readonly kind: 'entries'; readonly pack: Pack; readonly entries: EntryList }
+  | ({ readonly kind: 'chunked' } & ChunkedPart);
 
 /** How an answer is put together: plain data, made before the first byte is sent. */
 export interface Layout {
@@ -45,14 +47,15 @@ export async function layOut(view: RepositoryView, selection: Selection, options
   const { index } = view.pool;
   const { whole } = selection;
   const placed = whole.length > 1 && (await index.mayShare(whole)) ? new Placed(view.pool.graph.oidBytes) : null;
-  const { parts, objectCount } = await wholeParts(view, selection, options, placed);
+  const { parts, objectCount, chunked } = await wholeParts(view, selection, options, placed);
   const wholePackOf = await wholeMembership(view, selection, placed, options);
   const ownCopies = await view.pool.isShared();
-  const chosen = await chosenEntries(view, selection, wholePackOf, ownCopies);
+  const chosen = await chosenEntries(view, selection, wholePackOf, ownCopies, chunked);
+  const chunkedParts = chunked.length === 0 ? [] : [await chunkedPart(view, chunked, options.thinBases)];
   const asTheyAre = new Set(parts.flatMap((part) => (part.kind === 'verbatim' ? [part.pack.id] : [])));
   return {
-    parts: [...parts, ...chosen],
-    objectCount: chosen.reduce((sum, { entries }) => sum + entries.offsets.length, objectCount),
+    parts: [...parts, ...chosen, ...chunkedParts],
+    objectCount: chosen.reduce((sum, { entries }) => sum + entries.offsets.length, objectCount) + chunked.length,
     mayBase(pack, oid, at) {
       let from = wholePackOf(oid, at);
       if (from < 0 && selection.chosen.has(oid, at) && (!selection.dropped.has(oid, at) || selection.explicit.has(oid, at))) {
@@ -69,6 +72,20 @@ export async function layOut(view: RepositoryView, selection: Selection, options
       return index.packs.get(from)!.tier === 'store' || (from < pack.id && !asTheyAre.has(from));
     },
   };
+}
+
+/** Large blobs come last, with those that the client has: versions of each other go as deltas. */
+async function chunkedPart(
+  view: RepositoryView,
+  blobs: readonly ChunkedBlobName[],
+  thinBases: OidMap,
+): Promise<Extract<Part, { kind: 'chunked' }>> {
+  const own = new Set(blobs.map(({ chunkedOid }) => chunkedOid.toString('hex')));
+  const clients = (await view.pool.index.find(Buffer.from(thinBases.slab())))
+    .filter((location) => location !== null)
+    .filter(isChunked)
+    .filter(({ chunkedOid }) => !own.has(chunkedOid.toString('hex')));
+  return { kind: 'chunked', blobs, clients };
 }
 
 /** Objects that have a place in the answer, and from which pack. */
@@ -93,13 +110,16 @@ class Placed {
   }
 }
 
-/** The packs that are taken whole, as they are or entry by entry. `placed` is there when some of them share objects: the oldest pack gives them. */
+/**
+ * The packs that are taken whole, as they are or entry by entry; `objectCount` counts their entries, and their chunked blobs come apart.
+ * `placed` is there when some of them share objects: the oldest pack gives them.
+ */
 async function wholeParts(
   view: RepositoryView,
   selection: Selection,
   options: LayoutOptions,
   placed: Placed | null,
-): Promise<{ parts: Part[]; objectCount: number }> {
+): Promise<{ parts: Part[]; objectCount: number; chunked: ChunkedBlobName[] }> {
   const { index } = view.pool;
   const { whole, leftOut, explicit } = selection;
   // Where packs share objects, a thin pack's base may come from a younger pack whose deltas lead back: it is looked at entry by entry.
@@ -113,22 +133,27 @@ async function wholeParts(
       if (location) needTable.add(location.pack);
   await index.loadWhole([...needTable]);
   const parts: Part[] = [];
+  const chunked: ChunkedBlobName[] = [];
   let objectCount = 0;
   for (const pack of whole) {
+    const entryCount = pack.objectCount - pack.chunkedCount;
     if (!needTable.has(pack)) {
-      parts.push({ kind: 'verbatim', pack });
-      objectCount += pack.objectCount;
+      if (entryCount > 0) parts.push({ kind: 'verbatim', pack });
+      if (pack.chunkedCount > 0) chunked.push(...(await view.pool.reader.chunked.blobsOf(pack)));
+      objectCount += entryCount;
       continue;
     }
-    const entries = await collect(view, pack, (oids, at, kind, size) => {
+    const { entries, blobs } = await collect(view, pack, (oids, at, kind, size) => {
       if (leftOut.has(oids, at) || (!options.filter.passes(kind, size) && !explicit.has(oids, at))) return false;
       return placed === null || placed.add(oids, at, pack.id);
     });
-    if (entries.offsets.length === pack.objectCount && asItIs(pack)) parts.push({ kind: 'verbatim', pack });
-    else if (entries.offsets.length > 0) parts.push({ kind: 'entries', pack, entries });
+    chunked.push(...blobs);
+    if (entries.offsets.length === 0) continue;
+    if (entries.offsets.length === entryCount && asItIs(pack)) parts.push({ kind: 'verbatim', pack });
+    else parts.push({ kind: 'entries', pack, entries });
     objectCount += entries.offsets.length;
   }
-  return { parts, objectCount };
+  return { parts, objectCount, chunked };
 }
 
 function passesAll(filter: ObjectFilter): boolean {
@@ -178,23 +203,29 @@ export function placeOf(sorted: Float64Array, value: number): number {
   return -1;
 }
 
-/** Rows of a pack that was loaded whole and pass, in order of place. */
+/** Rows of a pack that was loaded whole and pass: entries in order of place, and chunked blobs. */
 async function collect(
   view: RepositoryView,
   pack: Pack,
   passes: (oids: Buffer, at: number, kind: number, size: number) => boolean,
-): Promise<EntryList> {
+): Promise<{ entries: EntryList; blobs: ChunkedBlobName[] }> {
   const width = view.pool.graph.oidBytes;
   const rows = new Rows();
+  const blobs: ChunkedBlobName[] = [];
   for (const block of view.pool.index.blocksOf(pack)) {
     for (let row = 0; row < block.kinds.length; row++) {
       const pause = breath();
       if (pause) await pause;
       if (!passes(block.oids, row * width, block.kinds[row]!, block.sizes[row]!)) continue;
-      rows.add(block.offsets[row]!, block.lengths[row]!, block.oids, row * width);
+      const offset = block.offsets[row]!;
+      if (offset >= 0) rows.add(offset, block.lengths[row]!, block.oids, row * width);
+      else {
+        const chunkedOid = block.oids.subarray(row * width, (row + 1) * width);
+        blobs.push({ pack, chunkedOid, sizeBytes: block.sizes[row]! });
+      }
     }
   }
-  return rows.sorted(width);
+  return { entries: await rows.sorted(width), blobs };
 }
 
 /** The id of the whole pack that gives an object, or -1. */
@@ -239,12 +270,13 @@ async function places(view: RepositoryView, oids: Buffer, ownCopies: boolean): P
   return locations;
 }
 
-/** The objects chosen one by one, pack by pack. */
+/** The objects chosen one by one, pack by pack; chunked blobs are added to `chunked`. */
 async function chosenEntries(
   view: RepositoryView,
   selection: Selection,
   wholePackOf: Membership,
   ownCopies: boolean,
+  chunked: ChunkedBlobName[],
 ): Promise<Extract<Part, { kind: 'entries' }>[]> {
   const { chosen, dropped, explicit } = selection;
   const width = view.pool.graph.oidBytes;
@@ -260,6 +292,10 @@ async function chosenEntries(
     if (!location) {
       const oid = slab.toString('hex', at, at + width);
       throw new PackhouseError('object-missing', `object ${oid} is missing from pool ${view.pool.poolId}`);
+    }
+    if (isChunked(location)) {
+      chunked.push(location);
+      continue;
     }
     const rows = byPack.get(location.pack) ?? new Rows();
     byPack.set(location.pack, rows);

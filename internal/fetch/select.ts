@@ -106,7 +106,9 @@ function wholePacks(input: SelectInput, wantedTags: ReadonlySet<number>): { whol
   const everything = whole.length === index.packs.size;
   const rest = range.commits.filter((node) => {
     const id = graph.packOf(node);
-    return !wholeIds.has(id) || !(everything || index.packs.get(id)!.based);
+    // A new version of a large blob is a delta of the one that the client has, which only a walk tells.
+    const looksForBases = input.clientHas && (index.packs.get(id)?.chunkedCount ?? 0) > 0;
+    return !wholeIds.has(id) || looksForBases || !(everything || index.packs.get(id)!.based);
   });
   whole.sort((a, b) => a.id - b.id);
   return { whole, rest };

@@ -14,7 +14,8 @@ import {
 } from '../packformat/mod.ts';
 import { breath } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
-import { type EntryList, type Layout, placeOf } from './layout.ts';
+import { type EntryList, type Layout, type Part, placeOf } from './layout.ts';
+import { chunkedEntries } from './write-chunked.ts';
 
 /** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
 const PIECE_BYTES = 4 << 20;
@@ -39,7 +40,7 @@ export interface WriteOptions {
 export async function* packPieces(view: RepositoryView, layout: Layout, options: WriteOptions): AsyncGenerator<Buffer> {
   const [only] = layout.parts;
   if (layout.parts.length === 1 && only!.kind === 'verbatim') {
-    // One whole pack: header and checksum are the stored ones.
+    // One whole pack, without chunked blobs or with none of them: header and checksum are the stored ones.
     yield* readRange(view, only!.pack, 0, only!.pack.lengthBytes, options.signal);
     return;
   }
@@ -49,16 +50,23 @@ export async function* packPieces(view: RepositoryView, layout: Layout, options:
   yield header;
   const writer = new EntryWriter(view, layout, options);
   for (const part of layout.parts) {
-    const pieces =
-      part.kind === 'verbatim'
-        ? readRange(view, part.pack, 12, part.pack.lengthBytes - view.pool.graph.oidBytes, options.signal)
-        : writer.entries(part.pack, part.entries);
-    for await (const piece of pieces) {
+    for await (const piece of partPieces(view, part, writer, options)) {
       hash.update(piece);
       yield piece;
     }
   }
   yield hash.digest();
+}
+
+function partPieces(view: RepositoryView, part: Part, writer: EntryWriter, options: WriteOptions): AsyncIterable<Buffer> {
+  switch (part.kind) {
+    case 'verbatim':
+      return readRange(view, part.pack, 12, part.pack.lengthBytes - view.pool.graph.oidBytes, options.signal);
+    case 'entries':
+      return writer.entries(part.pack, part.entries);
+    case 'chunked':
+      return chunkedEntries(view.pool.reader.chunked, part, options);
+  }
 }
 
 /** A range of a pack in pieces, the next one being read while one is written. */

@@ -1,6 +1,7 @@
 import { promisify } from 'node:util';
 import { constants, inflateRaw } from 'node:zlib';
 import { PackhouseError } from '../base/mod.ts';
+import type { Pack } from '../catalog/mod.ts';
 import { adler32, type ChunkRecipe, SHA256_BYTES } from '../chunking/mod.ts';
 import type { Location } from './location.ts';
 import type { PackBytes, PackExtent } from './pack-bytes.ts';
@@ -22,14 +23,16 @@ export interface ChunkedLocation extends Location {
   readonly chunkedOid: Buffer;
 }
 
+/** As much of it as tells which blob is meant. */
+export type ChunkedBlobName = Pick<ChunkedLocation, 'pack' | 'chunkedOid' | 'sizeBytes'>;
+
 export function isChunked(location: Location): location is ChunkedLocation {
   return location.chunkedOid !== undefined;
 }
 
-/** Neighbouring segments, read at once. */
+/** Neighbouring segments, read at once: those of chunks that are asked for one after the other. */
 interface Run {
-  readonly first: number;
-  readonly end: number;
+  readonly chunks: readonly number[];
   readonly packId: number;
   readonly offset: number;
   readonly lengthBytes: number;
@@ -57,7 +60,7 @@ export class ChunkedBlobs {
   }
 
   /** @throws PackhouseError `recipe-missing` */
-  async recipe(location: ChunkedLocation): Promise<ChunkRecipe> {
+  async recipe(location: ChunkedBlobName): Promise<ChunkRecipe> {
     const key = keyOf(location.pack.id, location.chunkedOid);
     const known = this.#recipes.get(key);
     if (known === undefined) return (await this.recipes([location]))[0]!;
@@ -67,7 +70,7 @@ export class ChunkedBlobs {
   }
 
   /** Recipes in the order of the locations. The caller bounds how many it asks for. @throws PackhouseError `recipe-missing` */
-  async recipes(locations: readonly ChunkedLocation[]): Promise<ChunkRecipe[]> {
+  async recipes(locations: readonly ChunkedBlobName[]): Promise<ChunkRecipe[]> {
     const found = new Map<string, ChunkRecipe>();
     const missing: { packId: number; oid: Buffer }[] = [];
     for (const { pack, chunkedOid } of locations) {
@@ -90,6 +93,12 @@ export class ChunkedBlobs {
     });
   }
 
+  /** The chunked blobs of a pack, ascending by oid. */
+  async blobsOf(pack: Pack): Promise<ChunkedBlobName[]> {
+    const rows = await this.#bytes.catalog.chunks.blobsOf(this.#poolId, pack.id);
+    return rows.map(({ oid, sizeBytes }) => ({ pack, chunkedOid: oid, sizeBytes }));
+  }
+
   #keep(key: string, recipe: ChunkRecipe): void {
     if (this.#recipes.has(key)) return;
     this.#recipes.set(key, recipe);
@@ -101,9 +110,9 @@ export class ChunkedBlobs {
     }
   }
 
-  /** Chunks [`first`, `end`) as they are stored: deflate segments that may be joined as they come. */
-  async *segments(recipe: ChunkRecipe, first: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
-    const runs = runsOf(recipe, first, end);
+  /** Chunks of a blob, by their numbers, as they are stored: deflate segments that may be joined as they come. */
+  async *segments(recipe: ChunkRecipe, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const runs = runsOf(recipe, chunks);
     await this.#locate(runs.map((run) => run.packId));
     const read = (run: Run): Promise<Buffer> => {
       const bytes = this.#bytes.read(this.#poolId, this.#packs.get(run.packId)!, run.offset, run.lengthBytes, signal);
@@ -115,20 +124,20 @@ export class ChunkedBlobs {
       const bytes = await ahead.shift()!;
       if (r + RUNS_AHEAD < runs.length) ahead.push(read(runs[r + RUNS_AHEAD]!));
       const run = runs[r]!;
-      for (let i = run.first; i < run.end; i++) {
+      for (const i of run.chunks) {
         const at = recipe.offsets[i]! - run.offset;
         yield bytes.subarray(at, at + recipe.lengths[i]!);
       }
     }
   }
 
-  /** Plain bytes of chunks [`first`, `end`), a buffer a chunk, compared with the size and the Adler-32 that the recipe says. @throws `chunk-corrupt` */
-  async *plain(recipe: ChunkRecipe, first: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
-    let i = first;
-    for await (const segment of this.segments(recipe, first, end, signal)) {
-      yield await this.#inflate(recipe, i, segment);
-      i++;
-    }
+  /**
+   * Plain bytes of chunks, by their numbers, a buffer a chunk, compared with the size and the Adler-32 that the recipe says.
+   * @throws PackhouseError `chunk-corrupt`
+   */
+  async *plain(recipe: ChunkRecipe, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer> {
+    let at = 0;
+    for await (const segment of this.segments(recipe, chunks, signal)) yield await this.#inflate(recipe, chunks[at++]!, segment);
   }
 
   async #inflate(recipe: ChunkRecipe, i: number, segment: Buffer): Promise<Buffer> {
@@ -149,7 +158,7 @@ export class ChunkedBlobs {
     while (at + recipe.sizes[first]! <= from) at += recipe.sizes[first++]!;
     let end = first;
     for (let behind = at; behind < stop; end++) behind += recipe.sizes[end]!;
-    for await (const plain of this.plain(recipe, first, end, signal)) {
+    for await (const plain of this.plain(recipe, numbers(first, end), signal)) {
       yield plain.subarray(Math.max(0, from - at), stop - at);
       at += plain.length;
     }
@@ -164,7 +173,7 @@ export class ChunkedBlobs {
     }
     const recipe = await this.recipe(location);
     const parts: Buffer[] = [];
-    for await (const part of this.plain(recipe, 0, recipe.sizes.length, signal)) parts.push(part);
+    for await (const part of this.plain(recipe, allChunks(recipe), signal)) parts.push(part);
     return Buffer.concat(parts, recipe.sizeBytes);
   }
 
@@ -178,26 +187,31 @@ export class ChunkedBlobs {
   }
 }
 
-/** Neighbours in one pack, in order of the blob, grouped for reading. */
-function runsOf(recipe: ChunkRecipe, first: number, end: number): Run[] {
-  const { packIds, offsets, lengths } = recipe;
+/** The numbers of all chunks of a blob. */
+export function allChunks(recipe: ChunkRecipe): number[] {
+  return numbers(0, recipe.sizes.length);
+}
+
+function numbers(first: number, end: number): number[] {
+  return Array.from({ length: end - first }, (_, i) => first + i);
+}
+
+/** Chunks that stand one after the other in one pack, grouped for reading. */
+function runsOf({ packIds, offsets, lengths }: ChunkRecipe, chunks: readonly number[]): Run[] {
   const runs: Run[] = [];
-  for (let i = first; i < end; ) {
-    const [packId, offset] = [packIds[i]!, offsets[i]!];
-    let behind = offset + lengths[i]!;
-    let next = i + 1;
-    while (
-      next < end &&
-      packIds[next] === packId &&
-      offsets[next]! >= behind &&
-      offsets[next]! - behind <= GAP_BYTES_MAX &&
-      offsets[next]! + lengths[next]! - offset <= RUN_BYTES_MAX
-    ) {
+  for (let at = 0; at < chunks.length; ) {
+    const from = at;
+    const first = chunks[at++]!;
+    const [packId, offset] = [packIds[first]!, offsets[first]!];
+    let behind = offset + lengths[first]!;
+    for (; at < chunks.length; at++) {
+      const next = chunks[at]!;
+      const gap = offsets[next]! - behind;
+      if (packIds[next] !== packId || gap < 0 || gap > GAP_BYTES_MAX) break;
+      if (offsets[next]! + lengths[next]! - offset > RUN_BYTES_MAX) break;
       behind = offsets[next]! + lengths[next]!;
-      next++;
     }
-    runs.push({ first: i, end: next, packId, offset, lengthBytes: behind - offset });
-    i = next;
+    runs.push({ chunks: chunks.slice(from, at), packId, offset, lengthBytes: behind - offset });
   }
   return runs;
 }

@@ -4,7 +4,7 @@
  * here can be stale.
  */
 export { breath } from './breath.ts';
-export { ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
+export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
 export { PackBytes } from './pack-bytes.ts';

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pack } from '../catalog/mod.ts';
-import { buildDelta, entry, oidOf, refDelta, seededBytes } from '../testkit/mod.ts';
+import { buildDelta, entry, oidOf, refDelta, type StoredEntry, seededBytes, TestPool } from '../testkit/mod.ts';
 import { ObjectReader } from './object-reader.ts';
 import { PackBytes } from './pack-bytes.ts';
-import { type StoredEntry, TestPool } from './packread-testing.ts';
 import { PoolIndex } from './pool-index.ts';
 
 const [A, B] = ['first version\n', 'second version\n'];

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pack } from '../catalog/mod.ts';
-import { entry, oidOf } from '../testkit/mod.ts';
-import { type StoredEntry, TestPool } from './packread-testing.ts';
+import { entry, oidOf, type StoredEntry, TestPool } from '../testkit/mod.ts';
 import { PoolIndex } from './pool-index.ts';
 
 const bodyOf = (i: number): string => `object ${i}\n`;

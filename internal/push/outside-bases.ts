@@ -3,11 +3,19 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { codeOf } from '../base/mod.ts';
 import { type ExternalBase, type LargeBase, unresolvedDeltas } from '../ingest/mod.ts';
-import { isChunked } from '../packread/mod.ts';
+import { allChunks, isChunked } from '../packread/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 
 /** Errors that depend on what a base is, or on where it is stored. */
-const TELLING: ReadonlySet<string> = new Set(['bad-pack', 'pack-corrupt', 'pack-gone', 'object-missing']);
+const TELLING: ReadonlySet<string> = new Set([
+  'bad-pack',
+  'chunk-corrupt',
+  'object-missing',
+  'object-too-large',
+  'pack-corrupt',
+  'pack-gone',
+  'recipe-missing',
+]);
 
 /**
  * The delta bases that one thin pack takes from its pool. They are read before it can be known whether the repository reaches them,
@@ -44,7 +52,7 @@ export class OutsideBases {
       sizeBytes: location.sizeBytes,
       writeTo: async (path) => {
         const recipe = await chunked.recipe(location);
-        const plain = chunked.plain(recipe, 0, recipe.sizes.length, this.#signal);
+        const plain = chunked.plain(recipe, allChunks(recipe), this.#signal);
         await pipeline(Readable.from(plain, { objectMode: true, highWaterMark: 2 }), createWriteStream(path, { mode: 0o600 }));
       },
     };

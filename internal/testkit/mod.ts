@@ -2,6 +2,7 @@
  * testkit: what tests of several rooms share. Only tests import it.
  *
  * - `startTestDatabase`: a database of its own on real PostgreSQL; `startServer`: the real server as a process.
+ * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
  */
@@ -23,6 +24,7 @@ export {
   type TestServer,
   testStores,
 } from './server.ts';
+export { type StoredEntry, TestPool } from './stored-pool.ts';
 export {
   DELIM_PACKET,
   FLUSH_PACKET,

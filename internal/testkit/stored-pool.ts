@@ -1,8 +1,10 @@
 import { type Catalog, type ObjectBlock, openCatalog, type Pack } from '../catalog/mod.ts';
 import { type ChunkRecipe, type CutSizes, wireEntryBytes } from '../chunking/mod.ts';
 import { crateKey, createFsStore, type PackStore } from '../packstore/mod.ts';
-import { buildPack, oidOf, scratchFolder, startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
-import { type CutBlobs, cutBlobs } from './chunked-testing.ts';
+import { type CutBlobs, cutBlobs } from './cut-blobs.ts';
+import { startTestDatabase, type TestDatabase } from './database.ts';
+import { scratchFolder } from './folder.ts';
+import { buildPack, oidOf } from './pack-builder.ts';
 
 export interface StoredEntry {
   readonly oid: string;

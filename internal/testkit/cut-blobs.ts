@@ -9,7 +9,7 @@ import {
   wireEntryHead,
   wireEntryTail,
 } from '../chunking/mod.ts';
-import { buildPack } from '../testkit/mod.ts';
+import { buildPack } from './pack-builder.ts';
 
 /** Blobs cut into chunks, each chunk stored once in one pack. */
 export interface CutBlobs {
