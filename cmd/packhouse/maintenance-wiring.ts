@@ -2,7 +2,15 @@ import { availableParallelism } from 'node:os';
 import type { Logger } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
-import { type RewriteSettings, Throttle } from '../../internal/maintenance/mod.ts';
+import {
+  type JobKind,
+  type MaintenanceOptions,
+  type RewriteSettings,
+  runMaintenance,
+  seal,
+  Throttle,
+  tailsAreDue,
+} from '../../internal/maintenance/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
@@ -54,4 +62,34 @@ export function rewriteSettings(config: Config, catalog: Catalog, store: PackSto
     seal: config.seal,
     compaction: { ratio: compaction.ratio, packBytesMax: compaction.packBytesMax, deadPercent: compaction.deadPercent },
   };
+}
+
+export interface MaintenanceParts {
+  readonly config: Config;
+  readonly catalog: Catalog;
+  readonly store: PackStore;
+  readonly log: Logger;
+  readonly onJob: MaintenanceOptions['onJob'];
+}
+
+/** The maintenance of a server, until the signal: nothing when it is not enabled. */
+export async function maintain(parts: MaintenanceParts, signal: AbortSignal): Promise<void> {
+  const { config, catalog, log, onJob } = parts;
+  if (!config.maintenance.enabled) return;
+  await runMaintenance({ catalog, log, kinds: jobKinds(parts), leaseMs: LEASE_MS, onJob }, signal);
+}
+
+/** Every kind of work there is: a line each. */
+function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] {
+  const everyMs = config.maintenance.intervalMs;
+  const rewrite = rewriteSettings(config, catalog, store, log);
+  const { jobs } = catalog.maintenance;
+  return [
+    {
+      kind: 'seal',
+      everyMs,
+      enqueueDue: async () => void ((await tailsAreDue(rewrite)) && (await jobs.enqueue('seal', null))),
+      run: (_, signal) => seal(rewrite, { poolId: null, now: false }, signal),
+    },
+  ];
 }

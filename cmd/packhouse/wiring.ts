@@ -12,6 +12,7 @@ import { createFsStore, createS3Store, type PackStore, withCounters } from '../.
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
+import { maintain } from './maintenance-wiring.ts';
 
 /** What strangers are told that they talk to: the generation of its behaviour on the wire, not its patch level. */
 const AGENT = 'packhouse1';
@@ -87,7 +88,15 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     const service = gitService(push, fetch, authorizer, config, async () => {
       await Promise.all([catalog.check(), store.check()]);
     });
-    await serveUntil(signal, service, config, log, metrics, onListening);
+    const maintaining = new AbortController();
+    const onJob: Metrics['maintenanceJob'] = (kind, result, seconds) => metrics.maintenanceJob(kind, result, seconds);
+    const maintenance = maintain({ config, catalog, store, log, onJob }, AbortSignal.any([signal, maintaining.signal]));
+    try {
+      await serveUntil(signal, service, config, log, metrics, onListening);
+    } finally {
+      maintaining.abort();
+      await maintenance;
+    }
   } finally {
     await store.close();
     await catalog.close();

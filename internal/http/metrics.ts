@@ -30,6 +30,8 @@ export interface Metrics {
   /** A connection that never became a request; `code` is Node's (HPE_…, ERR_HTTP_REQUEST_TIMEOUT). */
   connectionError(code: string): void;
   inFlight(change: 1 | -1): void;
+  /** A job of maintenance that ended, and how long it took. */
+  maintenanceJob(kind: string, result: 'done' | 'failed' | 'stopped', seconds: number): void;
   /** The text of `/metrics` and its media type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -57,6 +59,8 @@ export function createMetrics(options: { readonly processMetrics?: boolean } = {
   const requestSeconds = seconds('packhouse_http_request_seconds', 'First byte in to last byte out.', ['route'], REQUEST_SECONDS);
   const bytes = counter('packhouse_http_bytes_total', 'Body bytes in, bytes out with headers.', ['route', 'direction']);
   const connectionErrors = counter('packhouse_http_connection_errors_total', 'Connections refused unread.', ['code']);
+  const jobs = counter('packhouse_maintenance_jobs_total', 'Jobs of maintenance, by kind and result.', ['kind', 'result']);
+  const jobSeconds = seconds('packhouse_maintenance_job_seconds', 'Length of jobs of maintenance.', ['kind'], REQUEST_SECONDS);
   const inFlight = new Gauge({ name: 'packhouse_http_requests_in_flight', help: 'Git requests now.', registers: [registry] });
 
   return {
@@ -77,6 +81,10 @@ export function createMetrics(options: { readonly processMetrics?: boolean } = {
     },
     connectionError: (code) => connectionErrors.inc({ code }),
     inFlight: (change) => inFlight.inc(change),
+    maintenanceJob(kind, result, duration) {
+      jobs.inc({ kind, result });
+      jobSeconds.observe({ kind }, duration);
+    },
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
 }

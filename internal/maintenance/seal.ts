@@ -83,3 +83,8 @@ async function prepare(
     return 'failed';
   }
 }
+
+/** Whether a round would find something to seal. */
+export async function tailsAreDue({ catalog, seal: rules }: RewriteSettings): Promise<boolean> {
+  return tailsDue(await catalog.maintenance.tails(null), rules, false).length > 0;
+}
