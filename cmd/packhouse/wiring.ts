@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { createAuthorizer } from '../../internal/auth/mod.ts';
 import type { Logger } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
+import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
 import { advertise, type FetchSettings, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
@@ -62,7 +63,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       severities: severitiesWith(config.fsck.severity),
       tailBytesMax: config.push.tailBytesMax,
       memoryBytesMax: config.push.memoryBytesMax,
-      chunking: null,
+      chunking: chunkingOf(config),
       createRepository: config.push.createRepository,
       hiddenRefs,
       onPush: (result, objects) => {
@@ -127,6 +128,13 @@ export function packLimitsOf({ limits }: Config): PackLimits {
     commitBytesMax: limits.commitBytesMax,
     deltaDepthMax: limits.deltaDepthMax,
   };
+}
+
+function chunkingOf({ chunking }: Config): ChunkingParameters {
+  const { threshold: thresholdBytes, min: minBytes, avg: avgBytes, max: maxBytes } = chunking;
+  // Sizes that cannot be cut with stop the server here, not the first large push.
+  new FastCdcCutter({ minBytes, avgBytes, maxBytes });
+  return { thresholdBytes, minBytes, avgBytes, maxBytes };
 }
 
 export function openStore(config: Config): PackStore {
