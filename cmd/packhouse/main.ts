@@ -6,7 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { messageOf } from '../../internal/base/mod.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
 import { configCommand } from './config.ts';
+import { ejectCommand } from './eject.ts';
 import { fsckCommand } from './fsck.ts';
+import { importCommand } from './import.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
 import { repoCommand } from './repo.ts';
@@ -34,6 +36,8 @@ const verbs = [
   tokenCommand,
   fsckCommand,
   sealCommand,
+  importCommand,
+  ejectCommand,
   configCommand,
   psqlCommand,
   versionCommand,

@@ -55,17 +55,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     const protocolLimits = limitsOfProtocol(config);
     const hiddenRefs = hiddenRefsOf(config);
     const push: PushSettings = {
-      catalog,
-      store,
-      repositories,
-      packLimits: packLimitsOf(config),
-      protocolLimits,
-      severities: severitiesWith(config.fsck.severity),
-      tailBytesMax: config.push.tailBytesMax,
-      memoryBytesMax: config.push.memoryBytesMax,
-      chunking: chunkingOf(config),
-      createRepository: config.push.createRepository,
-      hiddenRefs,
+      ...pushSettingsOf(config, { catalog, store, repositories }),
       onPush: (result, objects) => {
         metrics.push(result === 'refused' ? 'rejected' : result);
         metrics.objects('received', objects);
@@ -102,6 +92,22 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     await store.close();
     await catalog.close();
   }
+}
+
+/** What a push works with, whoever pushes; nothing is counted. */
+export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalog' | 'store' | 'repositories'>): PushSettings {
+  return {
+    ...parts,
+    packLimits: packLimitsOf(config),
+    protocolLimits: limitsOfProtocol(config),
+    severities: severitiesWith(config.fsck.severity),
+    tailBytesMax: config.push.tailBytesMax,
+    memoryBytesMax: config.push.memoryBytesMax,
+    chunking: chunkingOf(config),
+    createRepository: config.push.createRepository,
+    hiddenRefs: hiddenRefsOf(config),
+    onPush: () => {},
+  };
 }
 
 async function serveUntil(

@@ -6,3 +6,4 @@
 export { type AdvertiseRequest, advertise } from './advertise.ts';
 export { type FetchRequest, serveFetch } from './serve-fetch.ts';
 export type { AnswerSink, FetchSettings } from './settings.ts';
+export { type PackStream, repositoryPack } from './whole-repository.ts';

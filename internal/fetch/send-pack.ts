@@ -15,16 +15,20 @@ import { packPieces } from './write-pack.ts';
 /** After this much silence a client with a sideband is told that the work goes on. */
 const KEEPALIVE_SECONDS = 5;
 
-export interface SendInput {
+interface PlanInput {
   readonly view: RepositoryView;
   readonly wants: Wants;
   /** Common commits, as nodes. */
   readonly common: readonly number[];
   readonly shallow: ShallowPlan;
+  readonly request: Pick<FetchCommon, 'thinPack' | 'ofsDelta' | 'includeTag' | 'filter'>;
+  readonly signal: AbortSignal;
+}
+
+export interface SendInput extends PlanInput {
   readonly request: FetchCommon;
   /** Longest sideband payload, 0 for a bare pack. */
   readonly sidebandBytes: number;
-  readonly signal: AbortSignal;
 }
 
 /** The pack that a client lacks: chosen, laid out, then sent. Ends with a flush where there is a sideband. */
@@ -44,7 +48,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   let sent = 0;
   let expanded = 0;
   try {
-    const { layout, options } = await plan(input);
+    const { layout, options } = await planPack(input);
     const count = layout.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
@@ -75,7 +79,8 @@ function shortOf(error: unknown): string {
   return error instanceof FetchRefusal ? messageOf(error).replace(/\s+/g, ' ').slice(0, 200) : 'the server failed to read it';
 }
 
-async function plan(input: SendInput) {
+/** What an answer is made of: the objects that the client lacks, chosen and laid out. */
+export async function planPack(input: PlanInput) {
   const { view, wants, shallow, request, signal } = input;
   const { graph } = view.pool;
   const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);

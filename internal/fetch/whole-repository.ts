@@ -1,0 +1,30 @@
+import type { RepositoryView } from '../reach/mod.ts';
+import { planPack } from './send-pack.ts';
+import { packPieces } from './write-pack.ts';
+
+/** A pack that is made while it is read. */
+export interface PackStream {
+  readonly objectCount: number;
+  readonly pieces: AsyncGenerator<Buffer>;
+}
+
+/** Everything that the refs reach, hidden ones too, as one pack that stands alone: what a clone of all of it would be sent. */
+export async function repositoryPack(view: RepositoryView, signal: AbortSignal): Promise<PackStream> {
+  const { graph } = view.pool;
+  const nodes = new Set<number>();
+  const objects = new Map<string, Buffer>();
+  for (const { oid } of view.refs.values()) {
+    const node = graph.find(oid);
+    if (node >= 0) nodes.add(node);
+    else objects.set(oid.toString('hex'), oid);
+  }
+  const { layout, options } = await planPack({
+    view,
+    wants: { nodes: [...nodes], objects: [...objects.values()] },
+    common: [],
+    shallow: { update: null, cut: new Set(), extraWants: [], isShallow: false },
+    request: { thinPack: false, ofsDelta: true, includeTag: false, filter: null },
+    signal,
+  });
+  return { objectCount: layout.objectCount, pieces: packPieces(view, layout, { ...options, onExpanded: () => {} }) };
+}
