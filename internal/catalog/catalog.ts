@@ -11,6 +11,7 @@ import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import { RetireCatalog } from './retire-catalog.ts';
+import { SweepCatalog } from './sweep-catalog.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
 
@@ -31,6 +32,8 @@ export class Catalog {
   readonly #kysely: Kysely<DB>;
   /** How packs leave. */
   readonly retire: RetireCatalog;
+  /** What no ref reaches. */
+  readonly sweep: SweepCatalog;
   /** Chunked blobs. */
   readonly chunks: ChunkCatalog;
   /** Leases, swaps and jobs. */
@@ -58,6 +61,7 @@ export class Catalog {
     });
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
     this.retire = new RetireCatalog(this.#pool);
+    this.sweep = new SweepCatalog(this.#pool);
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
     this.maintenance = new MaintenanceCatalog(this.#pool);
   }

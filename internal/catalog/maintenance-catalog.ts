@@ -195,7 +195,8 @@ export class MaintenanceCatalog {
   }
 }
 
-async function writeOutput(client: PoolClient, swap: Swap, output: SwapOutput): Promise<void> {
+/** Gives an intent all that is to be read of it, in the caller's transaction. @throws PackhouseError `lease-lost` */
+export async function writeOutput(client: PoolClient, swap: Swap, output: SwapOutput): Promise<void> {
   const { poolId, token } = swap;
   const oidBytes = oidLength(swap.format);
   const chunkedCount = output.chunkedOids.length / oidBytes;

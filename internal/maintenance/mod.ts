@@ -12,4 +12,5 @@ export { type OrphanReport, type RetireReport, type RetireSettings, removeOrphan
 export { type JobKind, type MaintenanceOptions, runMaintenance } from './run.ts';
 export { type SealOptions, type SealReport, seal, tailsAreDue } from './seal.ts';
 export type { RewriteSettings } from './settings.ts';
+export { type SweepReport, type SweepSettings, sweepPool } from './sweep.ts';
 export { Throttle } from './throttle.ts';

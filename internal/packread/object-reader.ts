@@ -190,6 +190,7 @@ export class ObjectReader {
       for (let have = span; have < wanted && offset + have < pack.lengthBytes; ) {
         const part = this.#bytes.peek(poolId, pack, offset + have);
         if (part === undefined) return { pack, offset, lengthBytes: wanted };
+        if (part.length === 0) throw corrupt(pack, offset, 'the stored pack ends early');
         parts.push(part);
         have += part.length;
       }
