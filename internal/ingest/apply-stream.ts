@@ -5,8 +5,9 @@ import type { PackSource } from './pack-source.ts';
 import type { SpoolFile } from './spool-file.ts';
 
 const WINDOW_BYTES = 1 << 20;
-/** What a copy out of a file reads at once: neighbouring copies are mostly of neighbouring bytes. */
+/** What a copy out of a file reads at once: copies that go on are mostly of neighbouring bytes, one that jumps may be alone. */
 const BASE_WINDOW_BYTES = 1 << 16;
+const JUMP_WINDOW_BYTES = 1 << 12;
 /** The two sizes at the head of a delta take at most this much. */
 const SIZES_BYTES_MAX = 20;
 
@@ -17,10 +18,11 @@ export class EntryStream {
   readonly #end: number;
   #position: number;
   #left: number;
-  readonly #output = Buffer.allocUnsafe(WINDOW_BYTES);
+  readonly #output: Buffer;
 
-  /** Of the zlib stream at [`from`, `end`) of the pack, which was found good and `size` bytes long before. */
-  constructor(source: PackSource, inflater: Inflater, from: number, end: number, size: number) {
+  /** Of the zlib stream at [`from`, `end`) of the pack, which was found good and `size` bytes long before; `output` is lent to it. */
+  constructor(source: PackSource, inflater: Inflater, from: number, end: number, size: number, output: Buffer) {
+    this.#output = output;
     this.#source = source;
     this.#inflater = inflater;
     this.#position = from;
@@ -30,12 +32,12 @@ export class EntryStream {
   }
 
   /** The next bytes, at most `most` of them, none at the end: a view that the next call overwrites. */
-  next(most = WINDOW_BYTES): Buffer {
+  next(most = this.#output.length): Buffer {
     let produced = 0;
     while (this.#left > 0 && produced === 0) {
       const { buffer, at, end } = this.#source.window(this.#position, Math.min(WINDOW_BYTES, this.#end - this.#position));
       const to = Math.min(end, at + this.#end - this.#position);
-      const step = this.#inflater.step(buffer, at, to, this.#output, 0, Math.min(most, WINDOW_BYTES, this.#left));
+      const step = this.#inflater.step(buffer, at, to, this.#output, 0, Math.min(most, this.#output.length, this.#left));
       if (step.produced === 0 && step.consumed === 0) throw new PackhouseError('zlib', 'stream ended before its size');
       this.#position += step.consumed;
       this.#left -= step.produced;
@@ -87,8 +89,9 @@ export function fileCopies(file: SpoolFile, meter: WorkMeter): CopySource {
         return;
       }
       if (offset < start || offset + length > start + filled) {
+        const goesOn = offset >= start && offset <= start + filled + BASE_WINDOW_BYTES;
         start = offset;
-        filled = Math.min(BASE_WINDOW_BYTES, file.sizeBytes - offset);
+        filled = Math.min(goesOn ? BASE_WINDOW_BYTES : Math.max(JUMP_WINDOW_BYTES, length), file.sizeBytes - offset);
         read(window, 0, start, filled);
         meter.take(Math.max(0, filled - length));
       }
@@ -98,28 +101,27 @@ export function fileCopies(file: SpoolFile, meter: WorkMeter): CopySource {
 }
 
 /**
- * Applies a delta of any size to a base of any size; the result goes to `emit` in windows, views that are overwritten.
+ * Applies a delta of any size to a base of any size; the result goes to `emit` in windows as long as `output`, which is lent to it.
  * @throws PackhouseError `delta` when the base has another size, a copy leaves the base, or the result has another size.
  */
-export function applyDeltaStream(stream: EntryStream, base: CopySource, emit: (bytes: Buffer) => void): void {
+export function applyDeltaStream(stream: EntryStream, base: CopySource, output: Buffer, emit: (bytes: Buffer) => void): void {
   const input = new DeltaInput(stream);
   const baseSize = input.size();
   const resultSize = input.size();
   if (baseSize !== base.sizeBytes) {
     throw new PackhouseError('delta', `delta is for a base of ${baseSize} bytes, its base has ${base.sizeBytes}`);
   }
-  const output = Buffer.allocUnsafe(WINDOW_BYTES);
   let filled = 0;
   let left = resultSize;
   const take = (length: number, put: (done: number, part: number, at: number) => void): void => {
     if (length > left) throw new PackhouseError('delta', `delta makes more than the ${resultSize} bytes it claims`);
     left -= length;
     for (let done = 0; done < length; ) {
-      const part = Math.min(length - done, WINDOW_BYTES - filled);
+      const part = Math.min(length - done, output.length - filled);
       put(done, part, filled);
       done += part;
       filled += part;
-      if (filled < WINDOW_BYTES) continue;
+      if (filled < output.length) continue;
       emit(output);
       filled = 0;
     }

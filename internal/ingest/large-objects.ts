@@ -11,6 +11,9 @@ import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
 import { SpoolFile } from './spool-file.ts';
 
+const WINDOW_BYTES = 1 << 20;
+const NOTHING = Buffer.alloc(0);
+
 /** An object that deltas hang on: its bytes behind HEADER_ROOM spare ones, or in a file. */
 export type BaseBytes = Buffer | SpoolFile;
 
@@ -38,6 +41,9 @@ export class LargeObjects {
   /** Whole entries of deltas that make small blobs of large ones: their bases go, so they can not stay deltas. */
   readonly #wholes = new Map<number, { readonly offset: number; readonly lengthBytes: number }>();
   #wholesFile: SpoolFile | null = null;
+  /** Lent to one stream at a time; made for the first. */
+  #inflated = NOTHING;
+  #result = NOTHING;
 
   constructor(options: LargeObjectsOptions, inflater: Inflater, meter: WorkMeter) {
     this.#options = options;
@@ -65,8 +71,10 @@ export class LargeObjects {
   }
 
   #stream(entries: EntryTable, source: PackSource, index: number): EntryStream {
+    if (this.#inflated.length === 0) this.#inflated = Buffer.allocUnsafe(WINDOW_BYTES);
+    if (this.#result.length === 0) this.#result = Buffer.allocUnsafe(WINDOW_BYTES);
     const from = entries.offsets[index]! + entries.headerBytes[index]!;
-    return new EntryStream(source, this.#inflater, from, entries.endOf(index), entries.streamSizes[index]!);
+    return new EntryStream(source, this.#inflater, from, entries.endOf(index), entries.streamSizes[index]!, this.#inflated);
   }
 
   /** Bytes of what a delta makes, as it claims. */
@@ -80,7 +88,7 @@ export class LargeObjects {
     try {
       this.#meter.take(entries.sizes[index]!);
       const stream = this.#stream(entries, source, index);
-      if (base !== null) applyDeltaStream(stream, this.#copies(base), (bytes) => file.append(bytes));
+      if (base !== null) applyDeltaStream(stream, this.#copies(base), this.#result, (bytes) => file.append(bytes));
       else for (let bytes = stream.next(); bytes.length > 0; bytes = stream.next()) file.append(bytes);
       return file;
     } catch (error) {
@@ -96,7 +104,7 @@ export class LargeObjects {
   /** Makes a small object of a delta on a large base; `output` has room for it at `at`. */
   applyInto(entries: EntryTable, source: PackSource, index: number, base: BaseBytes, output: Buffer, at: number): void {
     let position = at;
-    applyDeltaStream(this.#stream(entries, source, index), this.#copies(base), (bytes) => {
+    applyDeltaStream(this.#stream(entries, source, index), this.#copies(base), this.#result, (bytes) => {
       position += bytes.copy(output, position);
     });
   }
@@ -112,7 +120,7 @@ export class LargeObjects {
     const file = wanted ? SpoolFile.create(folder) : null;
     try {
       const name = beginOid(format, KIND_BLOB, size);
-      applyDeltaStream(this.#stream(entries, source, index), this.#copies(base), (bytes) => {
+      applyDeltaStream(this.#stream(entries, source, index), this.#copies(base), this.#result, (bytes) => {
         name.update(bytes);
         chunks.write(bytes);
         file?.append(bytes);

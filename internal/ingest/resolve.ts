@@ -13,7 +13,7 @@ import { SpoolFile } from './spool-file.ts';
 
 const HANDED_OVER_BYTES_MIN = 1 << 20;
 /** Files of large bases that are kept at a time, in all; the others are made again. */
-const FILES_BYTES_MAX = 32 * 2 ** 30;
+const FILES_BYTES_MAX = 8 * 2 ** 30;
 const NOTHING = Buffer.alloc(0);
 
 /** One delta tree node whose children are being resolved. `bytes` is the object, or null when it was dropped to stay within a bound. */
