@@ -30,6 +30,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'internal/config': 2,
   'internal/embedded': 2,
   'internal/protocol': 2,
+  'internal/bitmap': 2,
   'db/queries': 2,
   'internal/packstore': 3,
   'internal/catalog': 3,
