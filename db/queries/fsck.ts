@@ -33,6 +33,13 @@ export async function orphanRows(db: Queryable, poolId: number | null): Promise<
        select distinct g.pool_id, g.pack_id, 'graph_blocks: there is no pack of that id'
          from graph_blocks g left join packs k on k.pool_id = g.pool_id and k.id = g.pack_id where k.id is null
        union all
+       select c.pool_id, c.pack_id, 'chunks: ' || count(*) || ' rows name no pack of chunks that is there'
+         from chunks c left join packs k on k.pool_id = c.pool_id and k.id = c.pack_id and k.tier = 'chunks'
+           and k.state in ('live', 'superseded') where k.id is null group by c.pool_id, c.pack_id
+       union all
+       select distinct b.pool_id, b.pack_id, 'chunked_blobs: there is no pack of that id'
+         from chunked_blobs b left join packs k on k.pool_id = b.pool_id and k.id = b.pack_id where k.id is null
+       union all
        select k.pool_id, k.id, 'packs: there is no pool ' || k.pool_id
          from packs k left join pools p on p.id = k.pool_id where p.id is null
        union all

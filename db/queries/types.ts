@@ -204,6 +204,16 @@ export interface TailBytes {
   pool_id: number;
 }
 
+export interface VChunkedBlobs {
+  chunk_packs: ArrayType<number> | null;
+  chunks: number | null;
+  oid: string | null;
+  pack_id: number | null;
+  pool_id: number | null;
+  size: number | null;
+  stored_bytes: number | null;
+}
+
 export interface VObjects {
   kind: string | null;
   oid: string | null;
@@ -280,6 +290,7 @@ export interface DB {
   refs: Refs;
   repositories: Repositories;
   tail_bytes: TailBytes;
+  v_chunked_blobs: VChunkedBlobs;
   v_objects: VObjects;
   v_packs: VPacks;
   v_pushes: VPushes;

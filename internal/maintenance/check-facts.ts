@@ -1,18 +1,25 @@
 import type { Pack } from '../catalog/mod.ts';
 import type { VerifiedPack } from '../ingest/mod.ts';
-import { KIND_BLOB, KIND_TREE, oidLength } from '../object/mod.ts';
+import { KIND_BLOB, KIND_TREE, type OidMap, oidLength } from '../object/mod.ts';
 import { parentsOf } from './graph-records.ts';
 import type { PoolContent } from './pool-content.ts';
 import type { ProblemList } from './problems.ts';
 
 /**
  * Proves anew what the catalog claims of a pack. A claim that is not made costs speed and is never wrong, so only claims are checked.
- * has_duplicates is none: of two pushes that come at the same time neither sees the other's objects.
+ * has_duplicates is none: of two pushes that come at the same time neither sees the other's objects. `chunked` are the pack's chunked blobs,
+ * which its bytes do not hold.
  */
-export async function checkFacts(content: PoolContent, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
+export async function checkFacts(
+  content: PoolContent,
+  pack: Pack,
+  verified: VerifiedPack,
+  chunked: OidMap,
+  problems: ProblemList,
+): Promise<void> {
   checkTips(content, pack, verified, problems);
-  if (pack.allReached) await checkAllReached(content, pack, verified, problems);
-  if (pack.based) await checkBased(content, pack, verified, problems);
+  if (pack.allReached) await checkAllReached(content, pack, verified, chunked, problems);
+  if (pack.based) await checkBased(content, pack, verified, chunked, problems);
 }
 
 /** Tips are commits and tags of the pack itself. */
@@ -28,13 +35,23 @@ function checkTips(content: PoolContent, pack: Pack, verified: VerifiedPack, pro
 }
 
 /** Every object hangs on one that no other links to; each of those is a tip, or reached from one by way of other packs. */
-async function checkAllReached(content: PoolContent, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
+async function checkAllReached(
+  content: PoolContent,
+  pack: Pack,
+  verified: VerifiedPack,
+  chunked: OidMap,
+  problems: ProblemList,
+): Promise<void> {
   const width = oidLength(content.format);
   if (pack.tips.length === 0) return problems.add('fact', 'all_reached is true, but there are no tips');
   const tips = content.newSet();
   for (const tip of eachOid(pack.tips, width)) tips.add(tip);
   const open = content.newSet();
   for (const source of eachOid(verified.sources, width)) if (!tips.has(source)) open.add(source);
+  // A chunked blob that no tree of the pack names is a source too.
+  const linked = content.newSet();
+  for (const oid of eachOid(verified.frontier.oids, width)) linked.add(oid);
+  for (let i = 0; i < chunked.size; i++) if (!linked.has(chunked.oid(i))) open.add(chunked.oid(i));
   if (open.size === 0) return;
   const starts = [...eachOid(pack.tips, width)].map((tip) => content.graph.find(tip)).filter((node) => node >= 0);
   for (const oid of await content.notReached(starts, open)) {
@@ -43,11 +60,18 @@ async function checkAllReached(content: PoolContent, pack: Pack, verified: Verif
 }
 
 /** Outside trees, blobs and delta bases are reached from the parents that the pack's own commits have outside it. */
-async function checkBased(content: PoolContent, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
+async function checkBased(
+  content: PoolContent,
+  pack: Pack,
+  verified: VerifiedPack,
+  chunked: OidMap,
+  problems: ProblemList,
+): Promise<void> {
   const width = oidLength(content.format);
   const open = content.newSet();
   const { oids, kinds } = verified.frontier;
   kinds.forEach((kind, i) => {
+    if (chunked.has(oids, i * width)) return;
     if (kind === KIND_TREE || kind === KIND_BLOB) open.add(oids, i * width);
   });
   for (const base of eachOid(verified.bases, width)) open.add(base);

@@ -1,14 +1,19 @@
 import { codeOf, messageOf } from '../base/mod.ts';
-import type { Pack } from '../catalog/mod.ts';
 import type { VerifiedPack } from '../ingest/mod.ts';
 import { encodeIdx } from '../packformat/mod.ts';
+import type { PackExtent } from '../packread/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import type { ProblemList } from './problems.ts';
 
 const PIECE_BYTES = 8 << 20;
 
 /** The .idx in the store against the one that git would write for the pack: oids, CRC-32s, offsets, checksums. */
-export async function compareIdx(store: PackStore, pack: Pack, verified: VerifiedPack, problems: ProblemList): Promise<void> {
+export async function compareIdx(
+  store: PackStore,
+  pack: PackExtent,
+  verified: VerifiedPack,
+  problems: ProblemList,
+): Promise<void> {
   const key = sidecarKey(pack.crateKey!, 'idx');
   const { objectCount: count, oids, offsets, crcs, checksum } = verified;
   const expected = encodeIdx({ count, oids, offsets, crcs, checksum }, verified.format);

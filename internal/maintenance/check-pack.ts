@@ -2,6 +2,7 @@ import { messageOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
 import { type PackLimits, type ReceivedPack, receivePack, type VerifiedPack } from '../ingest/mod.ts';
 import { kindName, oidLength, type Severities, STRICT_SEVERITIES, severitiesWith } from '../object/mod.ts';
+import type { PackExtent } from '../packread/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import { compareIdx } from './check-idx.ts';
 import { parseGraph } from './graph-records.ts';
@@ -25,7 +26,7 @@ const LENIENT: Severities = severitiesWith(Object.fromEntries(Object.keys(STRICT
 export async function checkBytes(
   parts: PackCheckParts,
   content: PoolContent,
-  pack: Pack,
+  pack: PackExtent,
   problems: ProblemList,
 ): Promise<boolean> {
   if (pack.tier === 'tail') {
@@ -53,6 +54,26 @@ export async function checkContent(
   pack: Pack,
   problems: ProblemList,
 ): Promise<VerifiedPack | null> {
+  const received = await verifyBytes(parts, content, pack, problems);
+  if (received === null) return null;
+  try {
+    const verified = received.pack;
+    await compareIndex(parts.catalog, content, pack, verified, problems);
+    if (pack.tier === 'store') await compareIdx(parts.store, pack, verified, problems);
+    compareGraph(content, pack, verified, problems);
+    return verified;
+  } finally {
+    await received.dispose();
+  }
+}
+
+/** Reads a pack from end to end as if it were pushed now; null when its bytes are no sound pack of the length that the catalog says. */
+export async function verifyBytes(
+  parts: PackCheckParts,
+  content: PoolContent,
+  pack: PackExtent & { readonly checksum: Buffer },
+  problems: ProblemList,
+): Promise<ReceivedPack | null> {
   let received: ReceivedPack;
   try {
     received = await receivePack(bytesOf(parts, content.poolId, pack), Buffer.alloc(0), {
@@ -72,28 +93,16 @@ export async function checkContent(
     problems.add('content', messageOf(error), whereOf(error));
     return null;
   }
-  try {
-    const verified = received.pack;
-    if (verified.lengthBytes !== pack.lengthBytes) {
-      problems.add(
-        'content',
-        `the pack has ${verified.lengthBytes} bytes without repeated objects, its extent ${pack.lengthBytes}`,
-      );
-      return null;
-    }
-    if (!verified.checksum.equals(pack.checksum)) {
-      problems.add(
-        'content',
-        `checksum is ${verified.checksum.toString('hex')}, the catalog says ${pack.checksum.toString('hex')}`,
-      );
-    }
-    await compareIndex(parts.catalog, content, pack, verified, problems);
-    if (pack.tier === 'store') await compareIdx(parts.store, pack, verified, problems);
-    compareGraph(content, pack, verified, problems);
-    return verified;
-  } finally {
+  const { lengthBytes, checksum } = received.pack;
+  if (lengthBytes !== pack.lengthBytes) {
+    problems.add('content', `the pack has ${lengthBytes} bytes without repeated objects, its extent ${pack.lengthBytes}`);
     await received.dispose();
+    return null;
   }
+  if (!checksum.equals(pack.checksum)) {
+    problems.add('content', `checksum is ${checksum.toString('hex')}, the catalog says ${pack.checksum.toString('hex')}`);
+  }
+  return received;
 }
 
 function whereOf(error: unknown): { offset?: number; oid?: string } {
@@ -101,7 +110,7 @@ function whereOf(error: unknown): { offset?: number; oid?: string } {
   return { ...(typeof offset === 'number' ? { offset } : {}), ...(typeof oid === 'string' ? { oid } : {}) };
 }
 
-async function* bytesOf({ catalog, store }: PackCheckParts, poolId: number, pack: Pack): AsyncGenerator<Buffer, void> {
+async function* bytesOf({ catalog, store }: PackCheckParts, poolId: number, pack: PackExtent): AsyncGenerator<Buffer, void> {
   if (pack.tier === 'tail') {
     const bytes = (await catalog.tailBytes(poolId, [pack.id])).get(pack.id);
     if (bytes !== undefined) yield bytes;
@@ -122,8 +131,9 @@ async function compareIndex(
   problems: ProblemList,
 ): Promise<void> {
   const width = oidLength(content.format);
-  if (pack.objectCount !== verified.objectCount) {
-    problems.add('index', `packs.object_count is ${pack.objectCount}, the pack holds ${verified.objectCount}`);
+  const objectCount = verified.objectCount + pack.chunkedCount;
+  if (pack.objectCount !== objectCount) {
+    problems.add('index', `packs.object_count is ${pack.objectCount}, the pack holds ${objectCount}`);
   }
   for (const firstOid of await catalog.misshapenBlocks(content.poolId, pack.id, content.format)) {
     problems.add('index', `the columns of the block of object_blocks at ${firstOid.toString('hex')} do not fit each other`);
@@ -139,6 +149,8 @@ async function compareIndex(
   };
   for (const block of blocks) {
     for (let i = 0; i < block.kinds.length; i++) {
+      // Chunked blobs are no entries: their rows are compared with their recipes.
+      if (block.offsets[i]! < 0) continue;
       const oid = block.oids.subarray(i * width, (i + 1) * width);
       absent(oid);
       const where = { offset: block.offsets[i] ?? Number.NaN, oid: oid.toString('hex') };

@@ -17,6 +17,8 @@ const TABLES = [
   'refs',
   'pushes',
   'ref_updates',
+  'chunks',
+  'chunked_blobs',
 ] as const;
 
 /** A database and a packs folder that tests damage and put back. */

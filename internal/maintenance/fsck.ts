@@ -3,6 +3,7 @@ import type { PackLimits } from '../ingest/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
+import { checkChunkedBlobs, checkChunkPacks } from './check-chunks.ts';
 import { checkFacts } from './check-facts.ts';
 import { checkBytes, checkContent } from './check-pack.ts';
 import { checkRefs } from './check-refs.ts';
@@ -90,16 +91,19 @@ async function checkPool(
     states.push({ owner, name, state: await catalog.repositoryState(owner, name, null) });
   const content = await PoolContent.load(catalog, bytes, pool, report);
   const parts = { catalog, store, limits: options.packLimits, memoryBytesMax: options.memoryBytesMax };
+  const chunkPacks = new Map((await catalog.chunks.packs(pool.id, null)).map((pack) => [pack.id, pack]));
+  await checkChunkPacks(parts, content, chunkPacks.values(), !connectivityOnly, report);
   for (const pack of content.packs) {
     counts.packs++;
     options.onProgress?.(`pool ${pool.id}: pack ${pack.id} (${counts.packs} so far)`);
     const problems = new ProblemList(report, { pool: pool.id, pack: pack.id });
     const isThere = await checkBytes(parts, content, pack, problems);
+    const chunked = await checkChunkedBlobs(parts, content, pack, chunkPacks, !connectivityOnly, problems);
     if (isThere && !connectivityOnly) {
       const verified = await checkContent(parts, content, pack, problems);
       if (verified !== null) {
-        counts.objects += verified.objectCount;
-        await checkFacts(content, pack, verified, problems);
+        counts.objects += verified.objectCount + chunked.size;
+        await checkFacts(content, pack, verified, chunked, problems);
       }
     }
     problems.end();

@@ -1,7 +1,7 @@
 import { messageOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
 import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, type ObjectFormat, OidMap, oidLength } from '../object/mod.ts';
-import { type Location, ObjectReader, type PackBytes, PoolIndex, type StoredObject } from '../packread/mod.ts';
+import { type ChunkedBlobs, type Location, ObjectReader, type PackBytes, PoolIndex, type StoredObject } from '../packread/mod.ts';
 import { CommitGraph, flood, listTree, NodeSet, type TreeSource } from '../reach/mod.ts';
 import { parseGraph } from './graph-records.ts';
 import type { Problem } from './problems.ts';
@@ -55,6 +55,11 @@ export class PoolContent implements TreeSource {
     content.graph.addAll(readable);
     await content.index.loadWhole(packs);
     return content;
+  }
+
+  /** Large blobs that are kept as chunks. */
+  get chunked(): ChunkedBlobs {
+    return this.#reader.chunked;
   }
 
   async locate(oid: Buffer): Promise<Location | null> {

@@ -6,7 +6,7 @@ import { adler32, type ChunkRecipe, SHA256_BYTES } from '../chunking/mod.ts';
 import type { Location } from './location.ts';
 import type { PackBytes, PackExtent } from './pack-bytes.ts';
 
-const inflated = promisify<Buffer, object, Buffer>(inflateRaw);
+const inflate = promisify<Buffer, object, Buffer>(inflateRaw);
 
 /** Segments that stand this close together in a chunk pack are read at once: between neighbours are 11 bytes or a few more. */
 const GAP_BYTES_MAX = 16 << 10;
@@ -17,6 +17,8 @@ const RUNS_AHEAD = 2;
 const RECIPES_BYTES_MAX = 16 << 20;
 /** Recipes that one statement brings. */
 const RECIPES_AT_ONCE = 16;
+/** No chunk is larger: bounds what inflating one of an unknown size may make. */
+const CHUNK_BYTES_MAX = 2 ** 30;
 
 /** A chunked blob where one of its packs has it. */
 export interface ChunkedLocation extends Location {
@@ -29,6 +31,9 @@ export type ChunkedBlobName = Pick<ChunkedLocation, 'pack' | 'chunkedOid' | 'siz
 export function isChunked(location: Location): location is ChunkedLocation {
   return location.chunkedOid !== undefined;
 }
+
+/** Where chunks are stored. */
+export type ChunkPlaces = Pick<ChunkRecipe, 'packIds' | 'offsets' | 'lengths'>;
 
 /** Neighbouring segments, read at once: those of chunks that are asked for one after the other. */
 interface Run {
@@ -111,7 +116,7 @@ export class ChunkedBlobs {
   }
 
   /** Chunks of a blob, by their numbers, as they are stored: deflate segments that may be joined as they come. */
-  async *segments(recipe: ChunkRecipe, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer> {
+  async *segments(recipe: ChunkPlaces, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer> {
     const runs = runsOf(recipe, chunks);
     await this.#locate(runs.map((run) => run.packId));
     const read = (run: Run): Promise<Buffer> => {
@@ -140,9 +145,15 @@ export class ChunkedBlobs {
     for await (const segment of this.segments(recipe, chunks, signal)) yield await this.#inflate(recipe, chunks[at++]!, segment);
   }
 
+  /** Plain bytes of chunks of which nothing but their places is known, null for one that does not inflate. */
+  async *inflated(places: ChunkPlaces, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer | null> {
+    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: CHUNK_BYTES_MAX };
+    for await (const segment of this.segments(places, chunks, signal)) yield await inflate(segment, options).catch(() => null);
+  }
+
   async #inflate(recipe: ChunkRecipe, i: number, segment: Buffer): Promise<Buffer> {
     const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: Math.max(1, recipe.sizes[i]!) };
-    const plain = await inflated(segment, options).catch(() => null);
+    const plain = await inflate(segment, options).catch(() => null);
     if (plain !== null && plain.length === recipe.sizes[i] && adler32(plain) === recipe.adlers[i]) return plain;
     const sha256 = recipe.sha256s.toString('hex', i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
     const message = `chunk ${sha256} in pack ${recipe.packIds[i]} at offset ${recipe.offsets[i]} is not what its recipe says`;
@@ -197,7 +208,7 @@ function numbers(first: number, end: number): number[] {
 }
 
 /** Chunks that stand one after the other in one pack, grouped for reading. */
-function runsOf({ packIds, offsets, lengths }: ChunkRecipe, chunks: readonly number[]): Run[] {
+function runsOf({ packIds, offsets, lengths }: ChunkPlaces, chunks: readonly number[]): Run[] {
   const runs: Run[] = [];
   for (let at = 0; at < chunks.length; ) {
     const from = at;

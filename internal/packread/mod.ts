@@ -7,5 +7,5 @@ export { breath } from './breath.ts';
 export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
-export { PackBytes } from './pack-bytes.ts';
+export { PackBytes, type PackExtent } from './pack-bytes.ts';
 export { PoolIndex } from './pool-index.ts';

@@ -79,6 +79,16 @@ describeOnStores('large blobs', { env: ENV }, (server) => {
     assert.equal(rows.length, 0);
   });
 
+  test('are shown to operators without a place in their pack', async () => {
+    const oid = await git(['rev-parse', 'HEAD:asset.bin'], { cwd: work });
+    const [located] = await server().query('select * from object_locate($1, $2)', ['alice/assets', oid]);
+    assert.deepEqual([located!.pack_offset, Number(located!.size)], [null, versions.at(-1)!.length]);
+    const [listed] = await server().query('select pack_offset from v_objects where oid = $1', [oid]);
+    assert.deepEqual(listed, { pack_offset: null });
+    const [blob] = await server().query('select * from v_chunked_blobs where oid = $1', [oid]);
+    assert.ok(Number(blob!.stored_bytes) < versions.at(-1)!.length && blob!.chunks > 50 && blob!.chunk_packs.length > 1);
+  });
+
   test('clone with every version, which cost what git packs them to', async () => {
     const clone = scratchFolder('clone');
     await git(['-c', 'transfer.fsckObjects=true', 'clone', '-q', '--bare', url, clone]);
