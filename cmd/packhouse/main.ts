@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { messageOf } from '../../internal/base/mod.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
+import { compactCommand } from './compact.ts';
 import { configCommand } from './config.ts';
 import { ejectCommand } from './eject.ts';
 import { fsckCommand } from './fsck.ts';
@@ -36,6 +37,7 @@ const verbs = [
   tokenCommand,
   fsckCommand,
   sealCommand,
+  compactCommand,
   importCommand,
   ejectCommand,
   configCommand,

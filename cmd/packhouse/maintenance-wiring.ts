@@ -3,8 +3,11 @@ import type { Logger } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
+  type CompactPlan,
+  compact,
   type JobKind,
   type MaintenanceOptions,
+  planCompaction,
   type RewriteSettings,
   runMaintenance,
   seal,
@@ -19,6 +22,9 @@ import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
 export const LEASE_MS = 600_000;
 /** Delta bases outside what is rewritten are few: this is for them. */
 const BASES_BYTES_MAX = 32 << 20;
+
+/** Packs and crates are looked through more rarely than the tail: there is no hurry. */
+const COMPACTION_INTERVALS = 4;
 
 /** Keys that verbs of maintenance take as flags. */
 export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
@@ -84,12 +90,27 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
   const everyMs = config.maintenance.intervalMs;
   const rewrite = rewriteSettings(config, catalog, store, log);
   const { jobs } = catalog.maintenance;
+  const due = (poolId: number | null): Promise<CompactPlan> => planCompaction(rewrite, { poolId, full: false });
   return [
     {
       kind: 'seal',
       everyMs,
       enqueueDue: async () => void ((await tailsAreDue(rewrite)) && (await jobs.enqueue('seal', null))),
       run: (_, signal) => seal(rewrite, { poolId: null, now: false }, signal),
+    },
+    {
+      kind: 'compact',
+      everyMs: everyMs * COMPACTION_INTERVALS,
+      async enqueueDue() {
+        for (const { poolId } of (await due(null)).merges) await jobs.enqueue('compact', poolId);
+      },
+      run: async ({ poolId }, signal) => compact(rewrite, await due(poolId), signal),
+    },
+    {
+      kind: 'gather',
+      everyMs: everyMs * COMPACTION_INTERVALS,
+      enqueueDue: async () => void ((await due(null)).gathers.length > 0 && (await jobs.enqueue('gather', null))),
+      run: async (_, signal) => compact(rewrite, { ...(await due(null)), merges: [] }, signal),
     },
   ];
 }

@@ -226,13 +226,19 @@ export interface StoredPackRow {
   readonly leased: boolean;
 }
 
-/** Packs of a pool, or of all pools, that have bytes of their own: what plans are made of. */
-export async function storedPacks(db: Queryable, poolId: number | null, states: readonly string[]): Promise<StoredPackRow[]> {
+/** Packs of a pool, of some crates, or of all: what plans are made of. */
+export async function storedPacks(
+  db: Queryable,
+  poolId: number | null,
+  crateKeys: readonly string[] | null,
+  states: readonly string[],
+): Promise<StoredPackRow[]> {
   const { rows } = await db.query<StoredPackRow>(
     `select pool_id, id, tier, state, crate_key, extent_offset, extent_length, object_count,
             lease_token is not null and lease_until >= clock_timestamp() as leased
-       from packs where ($1::bigint is null or pool_id = $1) and state = any ($2::text[]) order by pool_id, id`,
-    [poolId, states],
+       from packs where ($1::bigint is null or pool_id = $1) and state = any ($2::text[])
+         and ($3::text[] is null or crate_key = any ($3)) order by pool_id, id`,
+    [poolId, states, crateKeys],
   );
   return rows;
 }
@@ -248,4 +254,55 @@ export async function unevenPools(db: Queryable, ratio: number, packBytesMax: nu
     [ratio, packBytesMax],
   );
   return rows.map((row) => row.pool_id);
+}
+
+export interface CrateRow {
+  readonly crate_key: string;
+  readonly live_packs: number;
+  readonly live_bytes: number;
+  readonly bytes: number;
+}
+
+/**
+ * Crates that hold fewer live bytes than `bytesMin`, or more dead ones than `deadPercent`, and something live: of those that nobody works on and that
+ * hold no chunks. Bytes that no row tells of do not count.
+ */
+export async function sparseCrates(db: Queryable, bytesMin: number, deadPercent: number): Promise<CrateRow[]> {
+  const { rows } = await db.query<CrateRow>(
+    `select crate_key, count(*) filter (where state = 'live') as live_packs,
+            coalesce(sum(extent_length) filter (where state = 'live'), 0)::bigint as live_bytes, max(extent_offset + extent_length) as bytes
+       from packs where crate_key is not null group by crate_key
+       having bool_or(state = 'live')
+         and not bool_or(state in ('intent', 'aborting') or tier = 'chunks' or state = 'live' and coalesce(lease_until >= clock_timestamp(), false))
+         and (sum(extent_length) filter (where state = 'live') < $1
+           or sum(extent_length) filter (where state = 'live') * 100 < (100 - $2::bigint) * max(extent_offset + extent_length))
+       order by live_bytes, crate_key`,
+    [bytesMin, deadPercent],
+  );
+  return rows;
+}
+
+export interface PackPushRow {
+  readonly pack_id: number;
+  readonly push_id: number;
+  readonly repository_id: number;
+  readonly owner: string;
+  readonly repository: string;
+  readonly private: boolean;
+  readonly pushed_at: Date;
+  readonly name: Buffer | null;
+  readonly old_oid: Buffer | null;
+  readonly new_oid: Buffer | null;
+}
+
+/** The pushes that brought packs, a row each changed ref, in order of push. */
+export async function pushesOfPacks(db: Queryable, poolId: number, packIds: readonly number[]): Promise<PackPushRow[]> {
+  const { rows } = await db.query<PackPushRow>(
+    `select s.pack_id, s.id as push_id, s.repository_id, r.owner, r.name as repository, r.private, s.pushed_at, u.name, u.old_oid, u.new_oid
+       from pushes s join repositories r on r.id = s.repository_id
+         left join ref_updates u on u.pool_id = s.pool_id and u.push_id = s.id
+       where s.pool_id = $1 and s.pack_id = any ($2::bigint[]) order by s.id, u.name`,
+    [poolId, packIds],
+  );
+  return rows;
 }

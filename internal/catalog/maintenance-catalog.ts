@@ -30,6 +30,28 @@ export interface PackSummary {
   readonly leased: boolean;
 }
 
+/** A bucket object with packs, and how much of it is used. */
+export interface CrateSummary {
+  readonly key: string;
+  readonly livePacks: number;
+  readonly liveBytes: number;
+  /** Up to the end of the last pack that the catalog knows in it. */
+  readonly bytes: number;
+}
+
+/** A push that brought a pack, and what it changed. */
+export interface PackPush {
+  readonly packId: number;
+  readonly pushId: number;
+  readonly repositoryId: number;
+  readonly owner: string;
+  readonly name: string;
+  readonly private: boolean;
+  readonly pushedAt: Date;
+  /** Names as binary strings. */
+  readonly updates: { readonly name: string; readonly oldOid: Buffer | null; readonly newOid: Buffer | null }[];
+}
+
 /** A pack that a swap brings, uploaded and verified. */
 export interface SwapOutput {
   readonly packId: number;
@@ -156,18 +178,38 @@ export class MaintenanceCatalog {
 
   /** Packs of one pool or of all, in some states. */
   async packs(poolId: number | null, states: readonly string[]): Promise<PackSummary[]> {
-    const rows = await queries.storedPacks(this.#pool, poolId, states);
-    return rows.map((row) => ({
-      poolId: row.pool_id,
-      id: row.id,
-      tier: row.tier,
-      state: row.state,
-      crateKey: row.crate_key,
-      extentOffset: row.extent_offset,
-      lengthBytes: row.extent_length,
-      objectCount: row.object_count,
-      leased: row.leased,
-    }));
+    return (await queries.storedPacks(this.#pool, poolId, null, states)).map(toSummary);
+  }
+
+  /** Live packs of crates. */
+  async packsIn(crateKeys: readonly string[]): Promise<PackSummary[]> {
+    return (await queries.storedPacks(this.#pool, null, crateKeys, ['live'])).map(toSummary);
+  }
+
+  /** Crates with something live that hold fewer live bytes than `bytesMin`, or more dead space than `deadPercent`, the smallest first. */
+  async sparseCrates(bytesMin: number, deadPercent: number): Promise<CrateSummary[]> {
+    const rows = await queries.sparseCrates(this.#pool, bytesMin, deadPercent);
+    return rows.map((row) => ({ key: row.crate_key, livePacks: row.live_packs, liveBytes: row.live_bytes, bytes: row.bytes }));
+  }
+
+  /** The pushes that brought packs, in order. */
+  async pushesOf(poolId: number, packIds: readonly number[]): Promise<PackPush[]> {
+    const pushes = new Map<number, PackPush>();
+    for (const row of await queries.pushesOfPacks(this.#pool, poolId, packIds)) {
+      const push = pushes.get(row.push_id) ?? {
+        packId: row.pack_id,
+        pushId: row.push_id,
+        repositoryId: row.repository_id,
+        owner: row.owner,
+        name: row.repository,
+        private: row.private,
+        pushedAt: row.pushed_at,
+        updates: [],
+      };
+      pushes.set(row.push_id, push);
+      if (row.name !== null) push.updates.push({ name: row.name.toString('latin1'), oldOid: row.old_oid, newOid: row.new_oid });
+    }
+    return [...pushes.values()];
   }
 
   /** Pools with a store pack that is not `ratio` times larger than all smaller ones together. */
@@ -207,6 +249,20 @@ export async function writeOutput(client: PoolClient, swap: Swap, output: SwapOu
   if (chunkedCount === 0) return;
   const oids = Array.from({ length: chunkedCount }, (_, i) => output.chunkedOids.subarray(i * oidBytes, (i + 1) * oidBytes));
   await copyRecipes(client, poolId, swap.inputs, packId, oids);
+}
+
+function toSummary(row: queries.StoredPackRow): PackSummary {
+  return {
+    poolId: row.pool_id,
+    id: row.id,
+    tier: row.tier,
+    state: row.state,
+    crateKey: row.crate_key,
+    extentOffset: row.extent_offset,
+    lengthBytes: row.extent_length,
+    objectCount: row.object_count,
+    leased: row.leased,
+  };
 }
 
 function leaseLost(poolId: number): PackhouseError {

@@ -8,7 +8,7 @@ export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catal
 export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } from './chunk-catalog.ts';
 export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { Job } from './job-catalog.ts';
-export type { PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
+export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type { Hold } from './retire-catalog.ts';
 export type { Condemned, CondemnResult, SweepNews, SweepPack, SweepRoots } from './sweep-catalog.ts';
 export type {

@@ -1,7 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import type { SwapOutput } from '../catalog/mod.ts';
 import { oidLength } from '../object/mod.ts';
 import { crateKey, sidecarKey } from '../packstore/mod.ts';
+import { writeCrateManifest } from './crate-manifest.ts';
 import type { PreparedPack, PreparedSwap } from './prepared.ts';
 import type { RewriteSettings } from './settings.ts';
 
@@ -88,6 +90,13 @@ export class CrateLoad {
     await this.#settings.at?.('uploading', laid[0]!.swap.poolId);
     await store.put(key, this.#bytes(laid, signal), { signal });
     await store.put(sidecarKey(key, 'idx'), Buffer.concat(laid.map(({ pack }) => pack.idx())), { signal });
+    const crate = laid.map((one) => ({
+      poolId: one.swap.poolId,
+      format: one.swap.format,
+      inputs: one.swap.inputs,
+      output: outputOf(one),
+    }));
+    await writeCrateManifest(this.#settings, key, this.#reason, crate, signal);
   }
 
   /** What is put is hashed on the way: bytes that are not the ones that were verified do not become a crate. */
@@ -111,15 +120,7 @@ export class CrateLoad {
   async #publish(swap: PreparedSwap, laid: readonly Laid[]): Promise<boolean> {
     const { catalog, log } = this.#settings;
     const { poolId, format, epoch, token, inputs } = swap;
-    const outputs = laid
-      .filter((one) => one.swap === swap)
-      .map(({ pack, extentOffset }) => ({
-        packId: pack.packId,
-        extentOffset,
-        lengthBytes: pack.lengthBytes,
-        checksum: pack.checksum,
-        ...pack.output,
-      }));
+    const outputs = laid.filter((one) => one.swap === swap).map(outputOf);
     try {
       await catalog.maintenance.swap({ poolId, format, epoch, token, inputs, outputs, reason: this.#reason });
     } catch (error) {
@@ -151,4 +152,9 @@ export class CrateLoad {
       log.warn({ crate: key, error: messageOf(error) }, 'a crate that was given up is left to the reaper');
     }
   }
+}
+
+function outputOf({ pack, extentOffset }: Laid): SwapOutput {
+  const { packId, lengthBytes, checksum, output } = pack;
+  return { packId, extentOffset, lengthBytes, checksum, ...output };
 }

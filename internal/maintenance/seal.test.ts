@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { readManifest } from '../packing/mod.ts';
 import { git, scratchFolder } from '../testkit/mod.ts';
 import { Yard } from './rewrite-testing.ts';
 import { seal } from './seal.ts';
@@ -46,6 +47,24 @@ describe('sealing', () => {
     await yard.assertClones('hundred', local);
     await yard.assertOrdinaryPacks('hundred');
     assert.deepEqual(await yard.problems(), []);
+  });
+
+  test('says beside the crate what its packs are, and which pushes they hold', async () => {
+    await yard.pushOneByOne('manifest', 3);
+    const inputs = (await yard.livePacks('manifest')).map((pack) => pack.id);
+    await sealNow('manifest');
+    const [pack] = await yard.livePacks('manifest');
+    const items = [];
+    for await (const item of readManifest(yard.store, pack!.crateKey!)) items.push(item);
+    const [item, ...more] = items;
+    assert(item?.kind === 'pack' && more.length === 0);
+    assert.deepEqual([item.pack.packId, item.pack.origin, item.pack.inputs], [pack!.id, 'seal', inputs]);
+    assert.deepEqual(
+      item.pack.pushes.map((push) => [push.owner, push.name, push.updates.map(({ name }) => name)]),
+      Array.from({ length: 3 }, () => ['o', 'manifest', ['refs/heads/main']]),
+    );
+    const tip = await git(['ls-remote', yard.url('manifest'), 'refs/heads/main']);
+    assert.equal(item.pack.pushes.at(-1)?.updates[0]?.newOid?.toString('hex'), tip.slice(0, 40));
   });
 
   test('lays the packs of many pools into one crate', async () => {

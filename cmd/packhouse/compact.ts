@@ -1,0 +1,61 @@
+import { Command } from 'commander';
+import { type CompactPlan, type CompactReport, compact, planCompaction } from '../../internal/maintenance/mod.ts';
+import { addConfigOptions, loadCommandConfig, parseRepository, print, verbLog } from './cli.ts';
+import { MAINTENANCE_KEYS, rewriteSettings } from './maintenance-wiring.ts';
+import { poolOf, withStore } from './verb-parts.ts';
+
+interface Options {
+  readonly full?: boolean;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+export function compactCommand(): Command {
+  const command = new Command('compact')
+    .description('merge packs and bring small crates together; may run beside the server, which does it by itself')
+    .argument('[repository]', 'owner/name: only the packs of its pool', parseRepository)
+    .option('--full', 'all that fits into one, not only what is due')
+    .option('--dry-run', 'only print the plan')
+    .option('--json', 'print JSON')
+    .action(async (id: ReturnType<typeof parseRepository> | undefined, options: Options, self: Command) => {
+      const { config } = loadCommandConfig(self);
+      const json = options.json ?? false;
+      await withStore(config, async (catalog, store, signal) => {
+        const settings = rewriteSettings(config, catalog, store, verbLog(config));
+        const plan = await planCompaction(settings, { poolId: await poolOf(catalog, id), full: options.full ?? false });
+        if (options.dryRun) return print(json, plan, planText(plan));
+        const report = await compact(settings, plan, signal);
+        print(json, report, reportLine(report));
+        if (report.failed > 0) process.exitCode = 1;
+      });
+    });
+  return addConfigOptions(command, MAINTENANCE_KEYS).addHelpText(
+    'after',
+    `
+Examples:
+  packhouse compact --dry-run
+  packhouse compact --full
+  packhouse compact alice/demo --full --json`,
+  );
+}
+
+function planText({ merges, crates, gathers }: CompactPlan): string {
+  const lines = [
+    ...merges.map(({ poolId, packs, bytes }) => {
+      return `pool ${poolId}: merge ${packs.length} packs of ${bytes} bytes: ${packs.map((pack) => pack.id).join(' ')}`;
+    }),
+    ...crates.map(
+      ({ key, livePacks, liveBytes, bytes }) => `leave ${key}: ${livePacks} packs, ${liveBytes} of ${bytes} bytes live`,
+    ),
+    ...gathers.map(({ packs, bytes }) => {
+      return `gather ${packs.length} packs of ${bytes} bytes: ${packs.map((pack) => `${pack.poolId}/${pack.id}`).join(' ')}`;
+    }),
+  ];
+  return lines.length === 0 ? 'nothing to do' : lines.join('\n');
+}
+
+function reportLine({ merged, mergedInto, gathered, crates, bytesWritten, left, failed }: CompactReport): string {
+  const rest = [...(left > 0 ? [`${left} left to others`] : []), ...(failed > 0 ? [`${failed} failed`] : [])];
+  const done = `merged ${merged} packs into ${mergedInto}, gathered ${gathered}: ${bytesWritten} bytes in ${crates} new crates`;
+  return [done, ...rest].join('; ');
+}
