@@ -23,19 +23,34 @@ export class Chains {
     this.base = Int32Array.from({ length: table.count }, (_, object) => keptBase(table, object));
     this.#height = new Uint16Array(table.count);
     this.#depth = depth;
-    this.#dissolve();
-    for (let object = 0; object < table.count; object++) this.#raise(object);
+    const deepest = this.#deepest();
+    this.#takeApart((root) => deepest[root]! > depth);
   }
 
-  /**
-   * One push after the other makes chains as long as the history, each version a delta of the one before. Cut into pieces, each piece
-   * would keep a whole version and leave no depth to hang it anywhere; a search over all of them makes trees that are wide instead.
-   */
-  #dissolve(): void {
+  /** Links of the longest chain under each root. */
+  #deepest(): Uint32Array {
     const { base } = this;
-    const roots = new Int32Array(base.length).fill(-1);
+    const roots = this.#roots();
     const depths = new Uint32Array(base.length);
     const deepest = new Uint32Array(base.length);
+    const climb: number[] = [];
+    for (let object = 0; object < base.length; object++) {
+      let at = object;
+      while (depths[at] === 0 && base[at]! >= 0) {
+        climb.push(at);
+        at = base[at]!;
+      }
+      for (let depth = depths[at]! + 1; climb.length > 0; depth++) depths[climb.pop()!] = depth;
+      const root = roots[object]!;
+      if (depths[object]! > deepest[root]!) deepest[root] = depths[object]!;
+    }
+    return deepest;
+  }
+
+  /** The whole object at the end of each object's chain. */
+  #roots(): Int32Array {
+    const { base } = this;
+    const roots = new Int32Array(base.length).fill(-1);
     const climb: number[] = [];
     for (let object = 0; object < base.length; object++) {
       let at = object;
@@ -45,14 +60,33 @@ export class Chains {
       }
       if (roots[at]! < 0) roots[at] = at;
       const root = roots[at]!;
-      for (let depth = depths[at]! + 1; climb.length > 0; depth++) {
-        const next = climb.pop()!;
-        roots[next] = root;
-        depths[next] = depth;
-        if (depth > deepest[root]!) deepest[root] = depth;
-      }
+      while (climb.length > 0) roots[climb.pop()!] = root;
     }
-    for (let object = 0; object < base.length; object++) if (deepest[roots[object]!]! > this.#depth) base[object] = -1;
+    return roots;
+  }
+
+  /**
+   * Makes the objects of some trees of deltas whole again, to be searched anew together. One push after the other makes chains as long as the
+   * history, each version a delta of the one before: cut into pieces, each piece would keep a whole version and leave no depth to
+   * hang it anywhere, where a search over all of them makes trees that are wide instead.
+   */
+  #takeApart(isChosen: (root: number) => boolean): void {
+    const roots = this.#roots();
+    for (let object = 0; object < roots.length; object++) if (isChosen(roots[object]!)) this.base[object] = -1;
+    this.#height.fill(0);
+    for (let object = 0; object < roots.length; object++) this.#raise(object);
+  }
+
+  /** Makes the objects that hang on marked whole ones whole too, and marks them. */
+  release(marked: Uint8Array): void {
+    const before = this.base.slice();
+    this.#takeApart((root) => marked[root] === 1);
+    for (let object = 0; object < before.length; object++) if (before[object] !== this.base[object]) marked[object] = 1;
+  }
+
+  /** Links of the longest chain that hangs on an object. */
+  height(object: number): number {
+    return this.#height[object]!;
   }
 
   /** Tells all that an object hangs on how high the chain above them is. */

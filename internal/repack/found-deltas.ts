@@ -12,6 +12,7 @@ export class FoundDeltas {
   readonly #rows: Int32Array;
   #offsets = new Float64Array(1024);
   #lengths = new Float64Array(1024);
+  #bases = new Float64Array(1024);
   #sizes = new Float64Array(1024);
   #count = 0;
 
@@ -20,24 +21,28 @@ export class FoundDeltas {
     this.#rows = new Int32Array(objects).fill(-1);
   }
 
-  /** Keeps a delta of `size` bytes whose compressed bytes are `body`. */
-  add(object: number, size: number, body: Buffer): void {
-    assert(this.#rows[object] === -1 && this.#source === null, 'an object gets one new delta, before they are read');
+  /** Keeps, in place of the one that it had, a delta of `size` bytes whose compressed bytes are `body`. */
+  add(object: number, base: number, size: number, body: Buffer): void {
+    assert(this.#source === null, 'deltas are kept before they are read');
     this.#file ??= new FileWriter(this.#path);
     if (this.#count === this.#offsets.length) {
       this.#offsets = wider(this.#offsets);
       this.#lengths = wider(this.#lengths);
       this.#sizes = wider(this.#sizes);
+      this.#bases = wider(this.#bases);
     }
     this.#offsets[this.#count] = this.#file.position;
+    this.#bases[this.#count] = base;
     this.#lengths[this.#count] = body.length;
     this.#sizes[this.#count] = size;
     this.#rows[object] = this.#count++;
     this.#file.write(body);
   }
 
-  has(object: number): boolean {
-    return this.#rows[object]! >= 0;
+  /** What the object's delta is on, -1 when it has none. */
+  baseOf(object: number): number {
+    const row = this.#rows[object]!;
+    return row < 0 ? -1 : this.#bases[row]!;
   }
 
   /** Bytes of the delta when it is inflated. */

@@ -87,10 +87,10 @@ export class RepackJob {
       const chains = new Chains(table, settings.depth);
       searchDeltas(
         searchOrder(table, history),
-        { table, chains, bytes, settings, onDelta: (object, _, size, body) => found.add(object, size, body) },
+        { table, chains, bytes, settings, onDelta: (object, base, size, body) => found.add(object, base, size, body) },
         () => {},
       );
-      takeBack({ table, chains });
+      takeBack(table, chains, found);
       const order = writeOrder(table, history);
       const parts = { table, chains, found, bytes, spool: this.#open(INPUTS_FILE), compressionLevel: settings.compressionLevel };
       const written = writePack(join(folder, OUTPUT_FILE), order, parts, this.#counter(order.length));

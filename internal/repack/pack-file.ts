@@ -21,7 +21,7 @@ export class FileWriter {
   write(bytes: Buffer): void {
     this.position += bytes.length;
     if (this.#heldBytes + bytes.length > HELD_BYTES_MAX) this.flush();
-    if (bytes.length > HELD_BYTES_MAX / 2) {
+    if (bytes.length > HELD_BYTES_MAX) {
       this.#put(bytes);
       return;
     }

@@ -107,6 +107,15 @@ export function repackOf(packs: readonly TestPack[], repository: string, more: P
   });
 }
 
+/** A repacked pack as an input of the next repack. */
+export async function asInput(result: RepackedPack, like: TestPack): Promise<TestPack> {
+  const { lengthBytes, objectCount, checksum, facts, blocks } = result;
+  const bytes = readFileSync(result.path);
+  await result.dispose();
+  const pack: Pack = { ...like.pack, ...facts, id: ++packId, tier: 'store', lengthBytes, objectCount, checksum };
+  return { pack, blocks, bytes };
+}
+
 export interface GitVerdict {
   /** Hex oids, ascending. */
   readonly oids: readonly string[];

@@ -9,11 +9,22 @@ import {
   git,
   reachableObjects,
   refDelta,
+  seededBytes,
   syntheticHistory,
   tryGit,
 } from '../testkit/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from './mod.ts';
-import { commitsOf, judgedByGit, oidsOf, repackOf, stepPacks, testPack, thinPack } from './repack-testing.ts';
+import {
+  asInput,
+  commitsOf,
+  judgedByGit,
+  oidsOf,
+  repackOf,
+  stepPacks,
+  type TestPack,
+  testPack,
+  thinPack,
+} from './repack-testing.ts';
 
 describe('repack', () => {
   test('makes one sound pack of many thin ones, with every object once', async () => {
@@ -114,6 +125,65 @@ describe('repack', () => {
       assert.ok(result.lengthBytes < inputBytes, `${result.lengthBytes} of ${inputBytes} bytes`);
       await result.dispose();
     }
+  });
+
+  test('versions of a file that were sealed apart share one whole copy when they are merged', async () => {
+    const text = seededBytes(3, 60_000).toString('hex').match(/.{60}/g)!;
+    const importer = new FastImport();
+    for (let i = 0; i < 80; i++) {
+      text.splice((i * 37) % text.length, i % 2, ...Array.from({ length: (i + 1) % 3 }, () => `version ${i}`));
+      importer.commit('refs/heads/main', { a: text.join('\n') });
+    }
+    const repository = await importer.into();
+    const packs = await stepPacks(repository, await commitsOf(repository));
+    const settings = { ...DEFAULT_REPACK_SETTINGS, depth: 30 };
+    let merged: TestPack | null = null;
+    for (let i = 0; i < packs.length; i += 16) {
+      const sealed = await asInput(await repackOf(packs.slice(i, i + 16), repository, { settings }), packs[i]!);
+      merged = merged === null ? sealed : await asInput(await repackOf([merged, sealed], repository, { settings }), sealed);
+    }
+    const last = await repackOf([merged!], repository, { settings });
+    assert.ok((await judgedByGit(last)).depth <= 30);
+    // One whole version takes more than half of that.
+    assert.ok(last.lengthBytes < 1.5 * packs[0]!.bytes.length, `${last.lengthBytes} bytes`);
+    await last.dispose();
+  });
+
+  test('chunked blobs pass through as rows without an entry, and count as held', async () => {
+    const importer = new FastImport();
+    importer.commit('refs/heads/main', { a: 'small', big: 'pretend that this is long' });
+    const repository = await importer.into();
+    const small = await testPack(await thinPack(repository, ['main'], '--filter=blob:limit=10'), repository);
+    const big = Buffer.from(await git(['rev-parse', 'main:big'], { cwd: repository }), 'hex');
+    const columns = {
+      kinds: Uint8Array.of(3),
+      sizes: Float64Array.of(25),
+      offsets: Float64Array.of(-1),
+      lengths: Float64Array.of(33),
+    };
+    const rows = (oid: Buffer) => ({ ...small, blocks: [...small.blocks, { oids: oid, ...columns }] });
+    const result = await repackOf([rows(big)], repository);
+    const all = [...oidsOf(small.blocks), big.toString('hex')].sort();
+    assert.deepEqual(oidsOf(result.blocks), all);
+    assert.equal(result.objectCount, 4);
+    assert.ok(result.chunkedOids.equals(big));
+    const at = all.indexOf(big.toString('hex'));
+    assert.deepEqual([result.blocks[0]!.offsets[at], result.blocks[0]!.lengths[at], result.blocks[0]!.sizes[at]], [-1, 33, 25]);
+    assert.deepEqual([result.facts.based, result.facts.allReached], [true, true]);
+    assert.equal((await judgedByGit(result)).oids.length, 3);
+    await result.dispose();
+
+    const stray = await repackOf([rows(Buffer.alloc(20, 7))], repository);
+    assert.deepEqual(
+      [stray.facts.based, stray.facts.allReached],
+      [false, false],
+      'a blob that nothing links to, one that nothing holds',
+    );
+    await stray.dispose();
+    const dropped = await repackOf([rows(big)], repository, { keep: (oids, i) => !oids.subarray(i, i + 20).equals(big) });
+    assert.equal(dropped.chunkedOids.length, 0);
+    assert.equal(dropped.objectCount, 3);
+    await dropped.dispose();
   });
 
   test('drops what is not to be kept, also where kept objects were deltas of it', async () => {

@@ -1,6 +1,7 @@
 import { deflateSync } from 'node:zlib';
 import { createDelta, type DeltaIndex, deltaIndexBytes, indexForDelta } from '../packformat/mod.ts';
 import { type Chains, keptBase } from './chains.ts';
+import type { FoundDeltas } from './found-deltas.ts';
 import type { ObjectBytes } from './object-bytes.ts';
 import { type ObjectTable, wholeCopy } from './object-table.ts';
 import type { RepackSettings } from './types.ts';
@@ -50,61 +51,67 @@ export function searchOrder(table: ObjectTable, history: History): Uint32Array {
   );
 }
 
-/** Whether an object is to be searched: it has no delta, and is of a size at which one pays. */
-function isTarget({ table, chains, settings }: SearchParts, object: number): boolean {
-  const size = table.sizes[object]!;
-  return chains.base[object]! < 0 && size >= OBJECT_BYTES_MIN && size <= settings.searchBytesMax;
-}
-
 /**
- * Searches deltas for the objects of a stretch of the search order that have none, by a window that slides over it. Objects that are deltas
- * already are neighbours too, but are read only where somebody near them is searched.
+ * Searches deltas for the objects that have none, by a window that slides over the search order. Objects that are deltas already are
+ * neighbours too, but are read only where somebody near them is searched. When whole objects would be deltas but for the chains that hang on
+ * them, those are taken apart and searched in a second round: else what is merged again and again would keep a whole object of each time.
  */
 export function searchDeltas(order: Uint32Array, parts: SearchParts, onObject: () => void): void {
-  const { table, settings } = parts;
+  const { chains, settings } = parts;
   if (settings.window <= 0 || settings.depth <= 0) return;
-  const wanted = nearTargets(order, parts);
+  const targets = new Uint8Array(chains.base.length).fill(1);
+  const blocked = searchRound(order, targets, parts, onObject);
+  if (!blocked.includes(1)) return;
+  chains.release(blocked);
+  searchRound(order, blocked, parts, () => {});
+}
+
+/** One round over the marked objects; what it marks are those that only the height of what hangs on them keeps whole. */
+function searchRound(order: Uint32Array, marked: Uint8Array, parts: SearchParts, onObject: () => void): Uint8Array {
+  const { table, chains, settings } = parts;
+  const canBeBase = (object: number): boolean => {
+    const size = table.sizes[object]!;
+    return size >= OBJECT_BYTES_MIN && size <= settings.searchBytesMax;
+  };
+  const isTarget = (object: number): boolean => marked[object] === 1 && chains.base[object]! < 0 && canBeBase(object);
+  const isWanted = new Uint8Array(order.length);
+  for (let i = order.length - 1, near = 0; i >= 0; i--) {
+    if (isTarget(order[i]!)) near = settings.window + 1;
+    if (near-- > 0 && canBeBase(order[i]!)) isWanted[i] = 1;
+  }
+  const blocked = new Uint8Array(chains.base.length);
   const window = new SearchWindow(parts);
   let kind = 0;
   for (let i = 0; i < order.length; i++) {
     const object = order[i]!;
     if (kind !== table.kinds[object]) window.clear();
     kind = table.kinds[object]!;
-    if (wanted[i]) window.visit(object);
+    if (isWanted[i] && window.visit(object, isTarget(object)) === 'blocked') blocked[object] = 1;
     onObject();
   }
+  return blocked;
 }
 
 /** Deltas that were taken apart and not found again are better than nothing, where chains have room for them. */
-export function takeBack({ table, chains }: Pick<SearchParts, 'table' | 'chains'>): void {
+export function takeBack(table: ObjectTable, chains: Chains, found: FoundDeltas): void {
   for (let object = 0; object < table.count; object++) {
-    const base = chains.base[object]! < 0 ? keptBase(table, object) : -1;
+    if (chains.base[object]! >= 0) continue;
+    const had = found.baseOf(object);
+    if (had >= 0 && chains.link(object, had)) continue;
+    const base = keptBase(table, object);
     if (base >= 0) chains.link(object, base);
   }
 }
 
-/** 1 for what must be in the window: targets, and what is so near before one that it can be its base. */
-function nearTargets(order: Uint32Array, parts: SearchParts): Uint8Array {
-  const wanted = new Uint8Array(order.length);
-  let near = 0;
-  for (let i = order.length - 1; i >= 0; i--) {
-    const object = order[i]!;
-    if (isTarget(parts, object)) {
-      wanted[i] = 1;
-      near = parts.settings.window;
-    } else if (near > 0) {
-      near--;
-      if (parts.table.sizes[object]! >= OBJECT_BYTES_MIN && parts.table.sizes[object]! <= parts.settings.searchBytesMax)
-        wanted[i] = 1;
-    }
-  }
-  return wanted;
-}
-
+/**
+ * The window has two halves: objects that came whole, as git's has, and those that are deltas already. Versions of a file that were merged
+ * before form a tree; its root meets the root of the next tree only if the members of both are not all that it sees.
+ */
 class SearchWindow {
   readonly #parts: SearchParts;
-  /** The last one is tried first. */
-  #held: Neighbour[] = [];
+  /** In each half the last one is tried first. */
+  readonly #targets: Neighbour[] = [];
+  readonly #others: Neighbour[] = [];
   #heldBytes = 0;
 
   constructor(parts: SearchParts) {
@@ -112,58 +119,64 @@ class SearchWindow {
   }
 
   clear(): void {
-    this.#held = [];
+    this.#targets.length = 0;
+    this.#others.length = 0;
     this.#heldBytes = 0;
   }
 
-  visit(object: number): void {
-    const { table, settings, bytes } = this.#parts;
-    const cost = table.sizes[object]!;
-    while (
-      this.#held.length > 0 &&
-      (this.#held.length >= settings.window || this.#heldBytes + cost > settings.windowMemoryBytesMax)
-    ) {
-      this.#forget(this.#held[0]!, 0);
-    }
+  /** Takes the next object in, and searches a delta for it if it is a target. `blocked`: there would be one, but for what hangs on it. */
+  visit(object: number, isTarget: boolean): 'blocked' | 'done' {
+    const { chains, settings, bytes } = this.#parts;
     const entering: Neighbour = { object, bytes: bytes.read(object), index: null };
-    const best = isTarget(this.#parts, object) ? this.#search(entering) : null;
-    if (best !== null && this.#take(entering, best)) {
-      // A base that was good once is likely to be again: it stays longest.
-      const at = this.#held.indexOf(best.neighbour);
-      this.#held.splice(at, 1);
-      this.#held.push(best.neighbour);
-      // At the end of its chain it can be nobody's base.
-      if (best.depth >= settings.depth) return;
-      this.#held.splice(this.#held.length - 1, 0, entering);
-    } else {
-      this.#held.push(entering);
+    this.#makeRoom(isTarget ? this.#targets : this.#others, entering.bytes.length);
+    const best = isTarget ? this.#search(entering, chains.depthMax(object)) : null;
+    const isBlocked = isTarget && best === null && chains.height(object) > 0 && this.#search(entering, settings.depth) !== null;
+    const isTaken = best !== null && this.#take(entering, best);
+    // At the end of its chain it can be nobody's base.
+    if (!isTaken || best.depth < settings.depth) {
+      (isTarget ? this.#targets : this.#others).push(entering);
+      this.#heldBytes += entering.bytes.length;
     }
-    this.#heldBytes += cost;
+    if (isTaken) this.#favour(best.neighbour);
+    return isBlocked ? 'blocked' : 'done';
   }
 
-  #forget(neighbour: Neighbour, at: number): void {
-    this.#held.splice(at, 1);
-    this.#heldBytes -= neighbour.bytes.length + (neighbour.index === null ? 0 : deltaIndexBytes(neighbour.bytes.length));
+  #makeRoom(half: Neighbour[], bytes: number): void {
+    const { window, windowMemoryBytesMax } = this.#parts.settings;
+    if (half.length >= window) this.#forgetFirst(half);
+    while (this.#heldBytes + bytes > windowMemoryBytesMax && this.#targets.length + this.#others.length > 0) {
+      this.#forgetFirst(this.#others.length > 0 ? this.#others : this.#targets);
+    }
   }
 
-  #search(target: Neighbour): Candidate | null {
+  #forgetFirst(half: Neighbour[]): void {
+    const { bytes, index } = half.shift()!;
+    this.#heldBytes -= bytes.length + (index === null ? 0 : deltaIndexBytes(bytes.length));
+  }
+
+  /** A base that was good once is likely to be again: it stays longest. */
+  #favour(base: Neighbour): void {
+    const half = this.#targets.includes(base) ? this.#targets : this.#others;
+    half.splice(half.indexOf(base), 1);
+    half.push(base);
+  }
+
+  /** The best delta that is not deeper than `depthMax`. */
+  #search(target: Neighbour, depthMax: number): Candidate | null {
     let best: Candidate | null = null;
-    for (let i = this.#held.length - 1; i >= 0; i--) {
-      const neighbour = this.#held[i];
-      // An index that is made meanwhile may push neighbours out.
-      if (neighbour !== undefined) best = this.#try(neighbour, target, best) ?? best;
+    for (const half of [this.#targets, this.#others]) {
+      for (let i = half.length - 1; i >= 0; i--) best = this.#try(half[i]!, target, best, depthMax) ?? best;
     }
     return best;
   }
 
   /** A better delta on that neighbour, or null. */
-  #try(neighbour: Neighbour, target: Neighbour, best: Candidate | null): Candidate | null {
+  #try(neighbour: Neighbour, target: Neighbour, best: Candidate | null, depthMax: number): Candidate | null {
     const { chains } = this.#parts;
     const size = target.bytes.length;
     const baseSize = neighbour.bytes.length;
     if (size < baseSize >>> 5) return null;
     const depth = chains.depthUnless(neighbour.object, target.object);
-    const depthMax = chains.depthMax(target.object);
     if (depth < 0 || depth + 1 > depthMax) return null;
     // Git's rule: the deeper a base lies, the more its delta must save.
     const limit = best === null ? (size >>> 1) - 20 : best.delta.length;

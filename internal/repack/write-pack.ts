@@ -101,7 +101,7 @@ class PackWriter {
     const whole = base >= 0 ? -1 : wholeCopy(table, object);
     const start = this.#file.position;
     const distance = base >= 0 ? start - this.#offsets[base]! : 0;
-    if (base >= 0 && found.has(object)) {
+    if (base >= 0 && found.baseOf(object) === base) {
       this.#counts.newDeltas++;
       this.#file.write(encodeEntryHeader(0, found.sizeOf(object), distance));
       this.#file.write(found.body(object));
