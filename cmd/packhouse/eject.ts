@@ -2,6 +2,7 @@ import { mkdir, readdir, rename, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { codeOf, PackhouseError } from '../../internal/base/mod.ts';
+import type { Ref } from '../../internal/catalog/mod.ts';
 import { repositoryPack } from '../../internal/fetch/mod.ts';
 import { receivePack } from '../../internal/ingest/mod.ts';
 import { STRICT_SEVERITIES, severitiesWith } from '../../internal/object/mod.ts';
@@ -50,9 +51,9 @@ async function eject(rooms: Rooms, { owner, name }: RepositoryName, folder: stri
   if ((await readdir(folder)).length > 0) throw new PackhouseError('folder-not-empty', `${folder} is not empty`);
   for (const sub of ['objects/info', 'objects/pack', 'refs/heads', 'refs/tags'])
     await mkdir(join(folder, sub), { recursive: true });
-  const { objects, packBytes } = await writePack(rooms, view, folder);
-  await writeFile(join(folder, 'config'), configOf(view));
   const refs = [...view.refs.values()].filter((ref) => !ref.name.startsWith('refs/packhouse/'));
+  const { objects, packBytes } = await writePack(rooms, view, refs, folder);
+  await writeFile(join(folder, 'config'), configOf(view));
   await writeFile(join(folder, 'packed-refs'), packedRefs(refs), 'latin1');
   // Last: without it git takes the folder for no repository.
   await writeFile(join(folder, 'HEAD'), `ref: ${view.head}\n`, 'latin1');
@@ -67,9 +68,14 @@ async function eject(rooms: Rooms, { owner, name }: RepositoryName, folder: stri
 }
 
 /** Writes the pack and its index; the same code that verifies a push reads it on the way. */
-async function writePack(rooms: Rooms, view: RepositoryView, folder: string): Promise<{ objects: number; packBytes: number }> {
+async function writePack(
+  rooms: Rooms,
+  view: RepositoryView,
+  refs: readonly Ref[],
+  folder: string,
+): Promise<{ objects: number; packBytes: number }> {
   const { signal } = new AbortController();
-  const { objectCount, pieces } = await repositoryPack(view, signal);
+  const { objectCount, pieces } = await repositoryPack(view, refs, signal);
   if (objectCount === 0) return { objects: 0, packBytes: 0 };
   const received = await receivePack(pieces, Buffer.alloc(0), {
     format: view.format,
@@ -99,7 +105,7 @@ function configOf(view: RepositoryView): string {
   return view.format === 'sha1' ? core(0) : `${core(1)}[extensions]\n\tobjectformat = ${view.format}\n`;
 }
 
-function packedRefs(refs: readonly { readonly name: string; readonly oid: Buffer; readonly peeled: Buffer | null }[]): string {
+function packedRefs(refs: readonly Ref[]): string {
   const lines = refs.map(({ name, oid, peeled }) => {
     const line = `${oid.toString('hex')} ${name}\n`;
     return peeled === null ? line : `${line}^${peeled.toString('hex')}\n`;

@@ -6,9 +6,9 @@ import { Command } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
 import { encodePkt, FLUSH, PktReader } from '../../internal/pktline/mod.ts';
-import { receivePush } from '../../internal/push/mod.ts';
 import { addConfigOptions, parseRepository, print } from './cli.ts';
 import { gitEnded, gitOutput, spawnGit } from './local-git.ts';
+import { pushHere } from './push-here.ts';
 import { type Rooms, STORAGE_KEYS, withRooms } from './rooms.ts';
 import { hiddenRefsOf, pushSettingsOf } from './wiring.ts';
 
@@ -70,7 +70,7 @@ async function readSource(folder: string, hidden: readonly string[]): Promise<So
   if ((await git('rev-parse', '--is-shallow-repository')) === 'true') {
     throw new PackhouseError('source-shallow', `${folder} is shallow: its history is not whole`);
   }
-  const kept = [...hidden, 'refs/packhouse'].map((prefix) => prefix.replace(/\/$/, ''));
+  const kept = hidden.map((prefix) => prefix.replace(/\/$/, ''));
   const isHidden = (name: string): boolean => kept.some((prefix) => name === prefix || name.startsWith(`${prefix}/`));
   const lines = (await git('for-each-ref', '--format=%(objectname) %(refname)')).split('\n').filter((line) => line !== '');
   const refs = lines.map((line) => ({ oid: line.slice(0, line.indexOf(' ')), name: line.slice(line.indexOf(' ') + 1) }));
@@ -108,14 +108,7 @@ async function push(rooms: Rooms, source: Source, id: RepositoryName): Promise<v
   const { refs } = source;
   const refsMax = Math.max(settings.protocolLimits.commandsMax, refs.length);
   const protocolLimits = { ...settings.protocolLimits, commandsMax: refsMax, commandBytesMax: refsMax * 4096 };
-  const answer: Uint8Array[] = [];
-  await receivePush(
-    { ...settings, protocolLimits },
-    { ...id, actor: 'packhouse import', requestId: '', signal: new AbortController().signal },
-    request(source),
-    { write: async (chunk) => void answer.push(...(Array.isArray(chunk) ? chunk : [chunk])), end: async () => {} },
-  );
-  const lines = readLines(Buffer.concat(answer));
+  const lines = readLines(await pushHere({ ...settings, protocolLimits }, id, 'packhouse import', request(source)));
   const refused = lines.filter((line) => !/^(ok |unpack ok$)/.test(line));
   if (refused.length === 0 && lines.length === refs.length + 1) return;
   const shown = refused.slice(0, 20).map((line) => `  ${Buffer.from(line, 'latin1').toString('utf8')}`);

@@ -27,9 +27,9 @@ export interface ServerParts {
   readonly onListening: (url: string) => void;
 }
 
-/** The prefixes of `refs.hidden`. */
+/** The prefixes of `refs.hidden`, and Packhouse's own refs, which keep the objects of the store API. */
 export function hiddenRefsOf(config: Config): string[] {
-  return config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '');
+  return ['refs/packhouse', ...config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '')];
 }
 
 /** Builds every client and room from the configuration, serves until the signal, and takes it all down again. */

@@ -1,3 +1,4 @@
+import type { Ref } from '../catalog/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import { planPack } from './send-pack.ts';
 import { packPieces } from './write-pack.ts';
@@ -8,12 +9,12 @@ export interface PackStream {
   readonly pieces: AsyncGenerator<Buffer>;
 }
 
-/** Everything that the refs reach, hidden ones too, as one pack that stands alone: what a clone of all of it would be sent. */
-export async function repositoryPack(view: RepositoryView, signal: AbortSignal): Promise<PackStream> {
+/** Everything that the given refs of a repository reach, as one pack that stands alone: what a clone of all of them would be sent. */
+export async function repositoryPack(view: RepositoryView, refs: Iterable<Ref>, signal: AbortSignal): Promise<PackStream> {
   const { graph } = view.pool;
   const nodes = new Set<number>();
   const objects = new Map<string, Buffer>();
-  for (const { oid } of view.refs.values()) {
+  for (const { oid } of refs) {
     const node = graph.find(oid);
     if (node >= 0) nodes.add(node);
     else objects.set(oid.toString('hex'), oid);

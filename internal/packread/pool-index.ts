@@ -194,6 +194,24 @@ export class PoolIndex {
     return found;
   }
 
+  /** For each raw oid 1 where the pool has it, else 0. */
+  async has(oids: Buffer): Promise<Uint8Array> {
+    await this.#loadTails();
+    const width = this.#oidBytes;
+    const found = new Uint8Array(oids.length / width);
+    let open: number[] = [];
+    for (let i = 0; i < found.length; i++) if (!this.#tailMap.has(oids, i * width)) open.push(i);
+    found.fill(1);
+    for (let s = this.#stores.length - 1; s >= 0 && open.length > 0; s--) {
+      const store = this.#stores[s]!;
+      await this.#loadFor(store, oids, open);
+      const { map } = store;
+      open = open.filter((i) => (map === null ? this.#findIn(store, oids, i * width) === null : !map.has(oids, i * width)));
+    }
+    for (const i of open) found[i] = 0;
+    return found;
+  }
+
   /** Like `find` for one oid, but from what is loaded already: undefined when that cannot tell. */
   peek(oids: Buffer, at: number): Location | null | undefined {
     if (this.#tailPending.length > 0) return undefined;
