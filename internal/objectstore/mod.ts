@@ -14,4 +14,4 @@
  * The sweep keeps what roots reach. `release` deletes a root; bytes then leave as those of a deleted branch do.
  */
 export { ObjectStore, type ObjectStoreParts, type ObjectStream, type Scope, type StoredObject } from './object-store.ts';
-export { OBJECT_REFS, type ObjectToPut, type PutResult } from './put-objects.ts';
+export type { ObjectToPut, PutResult } from './put-objects.ts';
