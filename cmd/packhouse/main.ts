@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { messageOf } from '../../internal/base/mod.ts';
+import { catCommand } from './cat.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
 import { compactCommand } from './compact.ts';
 import { configCommand } from './config.ts';
@@ -40,6 +41,7 @@ const verbs = [
   compactCommand,
   importCommand,
   ejectCommand,
+  catCommand,
   configCommand,
   psqlCommand,
   versionCommand,

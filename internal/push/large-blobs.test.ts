@@ -122,6 +122,19 @@ describeOnStores('large blobs', { env: ENV }, (server) => {
     assert.ok((await blob(clone, 'HEAD~3:asset.bin')).equals(versions.at(-4)!));
   });
 
+  test('are shown in part by the command line', async () => {
+    const newest = versions.at(-1)!;
+    const oid = await git(['hash-object', '--stdin'], { input: newest });
+    const text = newest.indexOf('edit 5');
+    const part = await server().packhouse('cat', 'alice/assets', oid, '--range', `${text}-${text + 5}`);
+    assert.deepEqual([part.code, part.stdout, part.stderr], [0, 'edit 5', '']);
+    const readme = await git(['hash-object', '--stdin'], { input: 'small\n' });
+    assert.equal((await server().packhouse('cat', 'alice/assets', readme, '--range', '2-')).stdout, 'all\n');
+    const absent = await server().packhouse('cat', 'alice/assets', 'ab'.repeat(20));
+    assert.deepEqual([absent.code, absent.stderr], [1, `packhouse: alice/assets has no object ${'ab'.repeat(20)}\n`]);
+    assert.equal((await server().packhouse('cat', 'alice/assets', oid, '--range', '5-2')).code, 2);
+  });
+
   test('stay out of partial clones, and come when they are asked for', async () => {
     for (const filter of ['blob:none', 'blob:limit=1m', 'blob:limit=3m']) {
       const clone = scratchFolder('partial');
@@ -134,6 +147,19 @@ describeOnStores('large blobs', { env: ENV }, (server) => {
       assert.equal(absent, count, filter);
       assert.ok((await blob(clone, 'HEAD~2:asset.bin')).equals(versions.at(-3)!));
     }
+  });
+
+  test('stay as they are when their packs are sealed and rewritten', async () => {
+    await commit({ NOTES: 'a small push waits in the tail\n' }, 'notes');
+    await git(['push', '-q', 'origin', 'HEAD:main'], { cwd: work });
+    assert.equal((await server().packhouse('seal', '--now')).code, 0);
+    const live = await server().query<{ tier: string }>(`select tier from packs where state = 'live' and tier <> 'chunks'`);
+    assert.deepEqual(live, [{ tier: 'store' }]);
+    const clone = scratchFolder('clone');
+    await git(['clone', '-q', '--bare', url, clone]);
+    await git(['fsck', '--strict'], { cwd: clone });
+    const { code, stdout, stderr } = await server().packhouse('fsck');
+    assert.equal(code, 0, stdout + stderr);
   });
 
   test('pushed again under another name bring no chunk', async () => {
