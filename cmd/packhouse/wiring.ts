@@ -11,7 +11,7 @@ import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import { createFsStore, createS3Store, type PackStore, withCounters } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
-import { type PushSettings, receivePush } from '../../internal/push/mod.ts';
+import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { maintain } from './maintenance-wiring.ts';
 
@@ -102,6 +102,7 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     protocolLimits: limitsOfProtocol(config),
     severities: severitiesWith(config.fsck.severity),
     tailBytesMax: config.push.tailBytesMax,
+    tail: new TailRoom(parts.catalog, config.tail.poolBytesMax, config.tail.bytesMax),
     memoryBytesMax: config.push.memoryBytesMax,
     chunking: chunkingOf(config),
     createRepository: config.push.createRepository,

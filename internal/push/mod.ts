@@ -4,3 +4,4 @@
  */
 export { receivePush } from './receive-push.ts';
 export type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
+export { TailRoom } from './tail-room.ts';

@@ -8,6 +8,7 @@ import { Repositories } from '../reach/mod.ts';
 import { FLUSH_PACKET, packet, type RefUpdate, readPushAnswer } from '../testkit/mod.ts';
 import { receivePush } from './receive-push.ts';
 import type { PushSettings } from './settings.ts';
+import { TailRoom } from './tail-room.ts';
 
 const LIMITS = {
   commandsMax: 1000,
@@ -54,6 +55,7 @@ export class PushBench {
       protocolLimits: LIMITS,
       severities: STRICT_SEVERITIES,
       tailBytesMax: 1 << 20,
+      tail: new TailRoom(this.catalog, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
       memoryBytesMax: 8 << 20,
       createRepository: true,
       hiddenRefs: [],

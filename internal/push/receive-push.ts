@@ -32,19 +32,19 @@ interface Unpacked {
  * @throws `repository-not-found`; what the body throws
  */
 export async function receivePush(
-  settings: PushSettings,
+  configured: PushSettings,
   push: PushRequest,
   body: AsyncIterable<Buffer>,
   sink: AnswerSink,
 ): Promise<void> {
-  let view = await settings.repositories.open(push.owner, push.name);
-  if (view === null && !settings.createRepository)
+  let view = await configured.repositories.open(push.owner, push.name);
+  if (view === null && !configured.createRepository)
     throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
   const chunks = body[Symbol.asyncIterator]();
   let read: { request: ReceiveRequest; rest: Buffer };
   try {
-    read = await readRequest(chunks, view, settings);
-    if (read.request.commands.length > 0) view ??= await createRepository(settings, push, read.request);
+    read = await readRequest(chunks, view, configured);
+    if (read.request.commands.length > 0) view ??= await createRepository(configured, push, read.request);
   } catch (error) {
     if (!isMalformed(error)) throw error;
     await sink.write(encodeError(messageOf(error)));
@@ -53,6 +53,8 @@ export async function receivePush(
   const { request, rest } = read;
   if (view === null || request.commands.length === 0) return sink.end();
 
+  // Decided once: a thin pack for the store is completed while it is received.
+  const settings = configured.tail.isFull(view) ? { ...configured, tailBytesMax: 0 } : configured;
   const verdicts = judgeCommands(request.commands, view, settings);
   let unpacked: Unpacked | null = null;
   try {

@@ -5,6 +5,7 @@ import type { Severities } from '../object/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import type { ProtocolLimits } from '../protocol/mod.ts';
 import type { Repositories } from '../reach/mod.ts';
+import type { TailRoom } from './tail-room.ts';
 
 /** What a push works with; made once, by the wiring. */
 export interface PushSettings {
@@ -16,6 +17,8 @@ export interface PushSettings {
   readonly severities: Severities;
   /** A pack up to this size is kept in PostgreSQL. */
   readonly tailBytesMax: number;
+  /** Whether there is room for it there. */
+  readonly tail: TailRoom;
   /** A pack up to this size stays in memory while it is verified. */
   readonly memoryBytesMax: number;
   readonly spoolFolder?: string;

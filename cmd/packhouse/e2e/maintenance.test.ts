@@ -70,6 +70,41 @@ describe('maintenance beside serving', () => {
     assert.equal(await server.stop(), 0);
   });
 
+  test('a tail that is full takes no more, until it is sealed', async () => {
+    const server = await start(['--seal-packs', '1000', '--tail-pool-bytes-max', '600', '--tail-bytes-max', '1500']);
+    const local = await makeRepository();
+    for (let i = 0; i < 6; i++) await push(server, local, i);
+    const tiers = await packs(server);
+    assert.deepEqual(
+      tiers.map(({ tier, count }) => [tier, count > 1]),
+      [
+        ['store', true],
+        ['tail', true],
+      ],
+      'the tail of the pool is full',
+    );
+    await assertClones(server, local);
+    assert.equal((await server.packhouse('seal', '--now')).code, 0);
+    await push(server, local, 6);
+    assert.equal((await packs(server)).find(({ tier }) => tier === 'tail')?.count, 1);
+    // Many pools fill it together, none of them alone.
+    const tails = async (): Promise<number> => (await packs(server)).find(({ tier }) => tier === 'tail')?.count ?? 0;
+    for (let i = 0; i < 60; i++) {
+      const other = await makeRepository();
+      const importer = new FastImport(1_760_000_000 + i);
+      importer.commit('refs/heads/main', { 'a.txt': `${i}\n` }, { parents: [] });
+      await importer.into(other);
+      const before = await tails();
+      await git(['push', '-q', `${server.url}/o/other${i}.git`, 'main'], { cwd: other });
+      if ((await tails()) === before) {
+        assert.equal((await server.packhouse('fsck')).code, 0);
+        return;
+      }
+      await sleep(100);
+    }
+    assert.fail('the tail of all pools took everything');
+  });
+
   test('a process that is killed while it seals leaves all there is, and work for the next', async () => {
     const server = await start(['--seal-packs', '1', '--maintenance-bytes-per-second-max', '20000']);
     const local = await makeRepository();

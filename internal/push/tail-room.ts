@@ -1,0 +1,41 @@
+import type { Catalog } from '../catalog/mod.ts';
+import type { RepositoryView } from '../reach/mod.ts';
+
+/** How old the sum over all pools may be: bounds of the tail are for days when sealing does not keep up, not exact to the byte. */
+const REFRESH_MS = 1_000;
+
+/**
+ * Whether the tail has room for another pack. One that it has no room for goes to the store, whatever its size: pushes get slower, and none is
+ * refused, until sealing has caught up. Of the pool its view tells; of all pools a sum that is asked for beside the pushes.
+ */
+export class TailRoom {
+  readonly #catalog: Catalog;
+  readonly #poolBytesMax: number;
+  readonly #bytesMax: number;
+  #total = 0;
+  #askedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(catalog: Catalog, poolBytesMax: number, bytesMax: number) {
+    this.#catalog = catalog;
+    this.#poolBytesMax = poolBytesMax;
+    this.#bytesMax = bytesMax;
+  }
+
+  isFull(view: RepositoryView): boolean {
+    this.#refresh();
+    return view.pool.index.tailBytes >= this.#poolBytesMax || this.#total >= this.#bytesMax;
+  }
+
+  #refresh(): void {
+    const now = performance.now();
+    if (now - this.#askedAt < REFRESH_MS) return;
+    this.#askedAt = now;
+    this.#catalog.maintenance.tailBytesTotal().then(
+      (bytes) => {
+        this.#total = bytes;
+      },
+      // Asked again soon; whatever is wrong with the catalog, the push itself will find out.
+      () => {},
+    );
+  }
+}
