@@ -5,7 +5,7 @@
  * every push that was not visible in it, whoever made it (`repositoryState`). Nothing here caches but reserved pack ids.
  */
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
-export { type ChunkCatalog, type ChunkedBlob, type ChunkPackRow, copyRecipes } from './chunk-catalog.ts';
+export type { ChunkCatalog, ChunkedBlob, ChunkPackRow } from './chunk-catalog.ts';
 export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { Job } from './job-catalog.ts';
 export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';

@@ -234,11 +234,13 @@ describe('compaction', () => {
     await run({ poolId: await yard.poolOf('chunked'), full: true });
     assert.deepEqual(await chunkedOf(), [[12, 3]]);
     await yard.assertClones('chunked', local);
+    assert.deepEqual(await yard.problems(), []);
     await yard.pushOneByOne('chunked-neighbour', 1);
     const report = await run(FULL);
     assert(report.gathered >= 2);
     assert.deepEqual(await chunkedOf(), [[12, 3]]);
     await yard.assertClones('chunked', local);
+    assert.deepEqual(await yard.problems(), []);
   });
 });
 

@@ -26,7 +26,6 @@ export class PoolIndex {
   readonly #oidBytes: number;
   readonly #packs = new Map<number, Pack>();
   readonly #stores: StoreIndex[] = [];
-  #tailBytes = 0;
   readonly #tailPending: number[] = [];
   #tailLoading: Promise<void> | null = null;
   #tailMap: OidMap;
@@ -52,11 +51,6 @@ export class PoolIndex {
     return this.#packs;
   }
 
-  /** Bytes of the tail packs. */
-  get tailBytes(): number {
-    return this.#tailBytes;
-  }
-
   /** Bytes held, roughly: what a bound on all pools' indexes counts. */
   get bytes(): number {
     let bytes = this.#tailMap.size * 130;
@@ -73,7 +67,6 @@ export class PoolIndex {
     if (this.#packs.has(pack.id)) return;
     this.#packs.set(pack.id, pack);
     if (pack.tier === 'tail') {
-      this.#tailBytes += pack.lengthBytes;
       if (blocks === undefined) this.#tailPending.push(pack.id);
       else this.#addTail(pack, blocks);
       return;

@@ -23,7 +23,10 @@ export class TailRoom {
 
   isFull(view: RepositoryView): boolean {
     this.#refresh();
-    return view.pool.index.tailBytes >= this.#poolBytesMax || this.#total >= this.#bytesMax;
+    if (this.#total >= this.#bytesMax) return true;
+    let bytes = 0;
+    for (const pack of view.pool.index.packs.values()) if (pack.tier === 'tail') bytes += pack.lengthBytes;
+    return bytes >= this.#poolBytesMax;
   }
 
   #refresh(): void {
