@@ -14,7 +14,7 @@ import { walkHistory } from './walk.ts';
 import { type WrittenCounts, writeOrder, writePack } from './write-pack.ts';
 
 /** Bases that are held while objects are read. */
-const CACHE_BYTES_MAX = 64 << 20;
+const CACHE_BYTES_MAX = 24 << 20;
 const PROGRESS_STEP = 4096;
 
 /** Names of the files in the folder of a job. */
