@@ -5,7 +5,7 @@ import { MAINTENANCE_KEYS, rewriteSettings } from './maintenance-wiring.ts';
 import { poolOf, withStore } from './verb-parts.ts';
 
 interface Options {
-  readonly full?: boolean;
+  readonly due?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
@@ -14,7 +14,7 @@ export function compactCommand(): Command {
   const command = new Command('compact')
     .description('merge packs and bring small crates together; may run beside the server, which does it by itself')
     .argument('[repository]', 'owner/name: only the packs of its pool', parseRepository)
-    .option('--full', 'all that fits into one, not only what is due')
+    .option('--due', 'only what compaction.ratio asks for, as a server does; else all that fits into one pack a pool')
     .option('--dry-run', 'only print the plan')
     .option('--json', 'print JSON')
     .action(async (id: ReturnType<typeof parseRepository> | undefined, options: Options, self: Command) => {
@@ -22,7 +22,7 @@ export function compactCommand(): Command {
       const json = options.json ?? false;
       await withStore(config, async (catalog, store, signal) => {
         const settings = rewriteSettings(config, catalog, store, verbLog(config));
-        const plan = await planCompaction(settings, { poolId: await poolOf(catalog, id), full: options.full ?? false });
+        const plan = await planCompaction(settings, { poolId: await poolOf(catalog, id), full: !options.due });
         if (options.dryRun) return print(json, plan, planText(plan));
         const report = await compact(settings, plan, signal);
         print(json, report, reportLine(report));
@@ -34,8 +34,8 @@ export function compactCommand(): Command {
     `
 Examples:
   packhouse compact --dry-run
-  packhouse compact --full
-  packhouse compact alice/demo --full --json`,
+  packhouse compact alice/demo
+  packhouse compact --due --json`,
   );
 }
 

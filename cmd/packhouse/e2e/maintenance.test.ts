@@ -66,6 +66,17 @@ describe('maintenance beside serving', () => {
     assert.equal(JSON.parse(sealed.stdout).left, 0);
     assert.deepEqual(await packs(server), [{ tier: 'store', count: 1 }]);
     await assertClones(server, local);
+    // Another pack, which would not be merged by itself yet.
+    await push(server, local, 10);
+    await server.packhouse('seal', '--now', '--compaction-ratio', '1', '--json');
+    const planned = await server.packhouse('compact', '--dry-run', '--json');
+    const plan = JSON.parse(planned.stdout);
+    const merged = await server.packhouse('compact', 'o/r', '--json');
+    assert.equal(merged.code, 0, merged.stderr);
+    assert.equal(JSON.parse(merged.stdout).merged, plan.merges.length === 0 ? 0 : plan.merges[0].packs.length);
+    assert.deepEqual(await packs(server), [{ tier: 'store', count: 1 }]);
+    assert.match((await server.packhouse('compact', '--dry-run')).stdout, /^nothing to do/);
+    await assertClones(server, local);
     assert.equal((await server.packhouse('fsck')).code, 0);
     assert.equal(await server.stop(), 0);
   });
