@@ -31,6 +31,16 @@ export class OidMap {
     this.#slab = Buffer.allocUnsafe(Math.max(16, expected) * oidBytes);
   }
 
+  /** Another set of the same oids under the same indexes. */
+  copy(): OidMap {
+    const copy = new OidMap(this.oidBytes);
+    copy.#slab = Buffer.from(this.#slab);
+    copy.#table = this.#table.slice();
+    copy.#mask = this.#mask;
+    copy.#size = this.#size;
+    return copy;
+  }
+
   get size(): number {
     return this.#size;
   }

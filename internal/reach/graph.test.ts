@@ -80,6 +80,45 @@ describe('a commit graph', () => {
     assert.equal(commitRange(graph, [graph.find(commitOid(1))], []).commits.length, 1);
   });
 
+  test('goes on without packs whose place others take, as if it had been made anew', () => {
+    const packs = fc.array(fc.nat(4), { minLength: 60, maxLength: 60 });
+    fc.assert(
+      fc.property(shapes, packs, fc.uniqueArray(fc.nat(4), { maxLength: 3 }), (shape, packOf, replaced) => {
+        const before = graphOf(shape, (i) => packOf[i]!);
+        const merged = (i: number): number => (replaced.includes(packOf[i]!) ? 9 : packOf[i]!);
+        const graph = before.without(new Set(replaced))!;
+        const records = shape.flatMap((_, i) => (merged(i) === 9 ? [recordOf(shape, i)] : []));
+        assert.equal(graph.isWhole, records.length === 0);
+        for (const [i] of shape.entries()) assert.equal(graph.find(commitOid(i)) < 0, merged(i) === 9);
+        graph.addAll([{ packId: 9, blocks: records }]);
+        assert(graph.isWhole);
+        const fresh = graphOf(shape, merged);
+        shape.forEach((parents, i) => {
+          const [node, other] = [graph.find(commitOid(i)), fresh.find(commitOid(i))];
+          assert.equal(node, before.find(commitOid(i)), 'nodes keep their numbers');
+          assert.equal(graph.generation(node), fresh.generation(other));
+          assert.equal(graph.packOf(node), fresh.packOf(other));
+          assert.equal(graph.commitsOf(graph.packOf(node)), fresh.commitsOf(fresh.packOf(other)));
+          assert.deepEqual(
+            parents.map((_, at) => graph.hex(graph.parent(node, at))),
+            parents.map((_, at) => fresh.hex(fresh.parent(other, at))),
+          );
+          assert.equal(before.packOf(node), packOf[i], 'the old one stays as it was');
+        });
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('is made anew when much was replaced', () => {
+    let graph: CommitGraph | null = graphOf([[], [0], [1], [2]], () => 0);
+    for (let i = 1; i < 1000 && graph !== null; i++) {
+      graph = graph.without(new Set([i - 1]));
+      graph?.add(i, [Buffer.concat([0, 1, 2, 3].map((at) => recordOf([[], [0], [1], [2]], at)))]);
+    }
+    assert.equal(graph, null);
+  });
+
   test('counts a commit for the first pack that brings it', () => {
     const graph = new CommitGraph('sha1');
     const shape = [[], [0]];

@@ -3,6 +3,8 @@ import { KIND_COMMIT, KIND_TAG, type ObjectFormat, OidMap, oidLength, readGraphR
 
 /** A node that is linked to, but whose own record is not here. */
 const UNKNOWN = 0;
+/** A graph whose list of parents is this many times longer than it has nodes is not copied any more. */
+const PARENTS_KEPT = 4;
 
 /**
  * The commits and tags of one pool in typed arrays. A node is a dense number; a commit has parents, a date, a generation number (one more
@@ -11,7 +13,7 @@ const UNKNOWN = 0;
 export class CommitGraph {
   readonly format: ObjectFormat;
   readonly oidBytes: number;
-  readonly #oids: OidMap;
+  #oids: OidMap;
   #kinds = new Uint8Array(1024);
   /** Of a commit: seconds of its committer. */
   #times = new Float64Array(1024);
@@ -26,10 +28,12 @@ export class CommitGraph {
   #targetKinds = new Uint8Array(1024);
   #parents = new Uint32Array(1024);
   #parentsUsed = 0;
-  readonly #packIds: number[] = [];
+  #packIds: number[] = [];
   /** Commits of each pack, by its ordinal. */
-  readonly #packCommits: number[] = [];
-  readonly #packOrdinals = new Map<number, number>();
+  #packCommits: number[] = [];
+  #packOrdinals = new Map<number, number>();
+  /** Nodes that `without` has taken out. */
+  #taken: number[] = [];
 
   constructor(format: ObjectFormat) {
     this.format = format;
@@ -176,6 +180,46 @@ export class CommitGraph {
         },
       });
     }
+  }
+
+  /**
+   * A copy that does not know what some packs brought, for packs that take their place; nodes keep their numbers. Null when so much was replaced
+   * before that making a new graph costs less.
+   */
+  without(packIds: ReadonlySet<number>): CommitGraph | null {
+    // Parents of nodes that come again are noted again: the old ones are waste.
+    if (this.#parentsUsed > PARENTS_KEPT * this.size + 1024) return null;
+    const copy = new CommitGraph(this.format);
+    copy.#oids = this.#oids.copy();
+    copy.#kinds = this.#kinds.slice();
+    copy.#times = this.#times.slice();
+    copy.#generations = this.#generations.slice();
+    copy.#parentsAt = this.#parentsAt.slice();
+    copy.#parentCounts = this.#parentCounts.slice();
+    copy.#packs = this.#packs.slice();
+    copy.#targets = Buffer.from(this.#targets);
+    copy.#targetKinds = this.#targetKinds.slice();
+    copy.#parents = this.#parents.slice();
+    copy.#parentsUsed = this.#parentsUsed;
+    copy.#packIds = [...this.#packIds];
+    copy.#packCommits = [...this.#packCommits];
+    copy.#packOrdinals = new Map(this.#packOrdinals);
+    const gone = this.#packIds.map((id) => packIds.has(id));
+    for (let node = 0; node < copy.size; node++) {
+      if (copy.#kinds[node] === UNKNOWN || !gone[copy.#packs[node]!]) continue;
+      copy.#kinds[node] = UNKNOWN;
+      copy.#generations[node] = 0;
+      copy.#parentCounts[node] = 0;
+      copy.#taken.push(node);
+    }
+    for (const id of packIds) copy.#packOrdinals.delete(id);
+    return copy;
+  }
+
+  /** Whether all that `without` took out has come again. */
+  get isWhole(): boolean {
+    this.#taken = this.#taken.filter((node) => this.#kinds[node] === UNKNOWN);
+    return this.#taken.length === 0;
   }
 
   has(packId: number): boolean {

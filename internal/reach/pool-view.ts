@@ -26,13 +26,13 @@ export class PoolView implements TreeSource {
   #isShared = false;
   #isOwnUntil = Number.NEGATIVE_INFINITY;
 
-  constructor(catalog: Catalog, bytes: PackBytes, poolId: number, format: ObjectFormat) {
+  constructor(catalog: Catalog, bytes: PackBytes, poolId: number, format: ObjectFormat, graph = new CommitGraph(format)) {
     this.#catalog = catalog;
     this.bytes = bytes;
     this.poolId = poolId;
     this.format = format;
     this.index = new PoolIndex(catalog, poolId, format);
-    this.graph = new CommitGraph(format);
+    this.graph = graph;
     this.reader = new ObjectReader(bytes, this.index);
   }
 
@@ -66,6 +66,22 @@ export class PoolView implements TreeSource {
     });
   }
 
+  /** A view of the packs that are live now, for the place of this one; what this one has loaded of packs that stay is taken over. */
+  async successor(): Promise<PoolView> {
+    const packs = await this.#catalog.packs(this.poolId, null);
+    const live = new Set(packs.map((pack) => pack.id));
+    const graph = this.graph.without(new Set([...this.index.packs.keys()].filter((id) => !live.has(id))));
+    let view = new PoolView(this.#catalog, this.bytes, this.poolId, this.format, graph ?? new CommitGraph(this.format));
+    await view.#load(packs);
+    // What another pack has too was known by the one that went: only a new graph knows it by the other.
+    if (!view.graph.isWhole) {
+      view = new PoolView(this.#catalog, this.bytes, this.poolId, this.format);
+      await view.#load(packs);
+    }
+    view.index.adopt(this.index);
+    return view;
+  }
+
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#adding.then(work);
     this.#adding = turn.catch(() => {});
@@ -74,17 +90,16 @@ export class PoolView implements TreeSource {
 
   async #load(found: readonly Pack[]): Promise<void> {
     const packs = found.filter((pack) => !this.index.packs.has(pack.id));
-    if (packs.length === 0) return;
-    const records = new Map<number, Buffer[]>(packs.map((pack) => [pack.id, []]));
-    for (const block of await this.#catalog.graphBlocks(
-      this.poolId,
-      packs.map((pack) => pack.id),
-    )) {
-      records.get(block.packId)?.push(block.records);
+    const records = new Map<number, Buffer[]>();
+    for (const { id } of packs) if (!this.graph.has(id)) records.set(id, []);
+    if (records.size > 0) {
+      const blocks = await this.#catalog.graphBlocks(this.poolId, [...records.keys()]);
+      for (const block of blocks) records.get(block.packId)?.push(block.records);
     }
     // A push of this process may have brought one meanwhile.
     const fresh = packs.filter((pack) => !this.index.packs.has(pack.id));
-    this.graph.addAll(fresh.map((pack) => ({ packId: pack.id, blocks: records.get(pack.id)! })));
+    const unknown = fresh.filter((pack) => !this.graph.has(pack.id));
+    this.graph.addAll(unknown.map((pack) => ({ packId: pack.id, blocks: records.get(pack.id)! })));
     for (const pack of fresh) this.index.add(pack);
   }
 

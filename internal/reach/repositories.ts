@@ -119,10 +119,9 @@ export class Repositories {
       this.#touch(current);
       return current;
     }
-    const fresh = new PoolView(this.#catalog, this.#bytes, poolId, format);
-    await fresh.sync();
     const before = current ?? outdated;
-    if (before !== null) fresh.index.adopt(before.index);
+    const fresh = before === null ? new PoolView(this.#catalog, this.#bytes, poolId, format) : await before.successor();
+    if (before === null) await fresh.sync();
     this.#touch(fresh);
     // Others of the pool go over to it, so that the old one is let go once the requests that run on it have ended.
     for (const slot of this.#slots.values()) {

@@ -146,6 +146,19 @@ describe('packs that took the place of others', () => {
     );
   });
 
+  test('a commit that stays in another pack only is still known', async () => {
+    const { repository, packs } = await history('twice', 2);
+    const twice = { branch: 'side', commit: '2', parents: ['1'], before: null };
+    const second = (await pushCommit(catalog, repository, twice)).id;
+    const repositories = known();
+    await repositories.open('o', 'twice');
+    // As if a sweep had taken one copy: nothing that came has it.
+    const kept = await swapCommits(catalog, repository.poolId, packs, commits(1));
+    const view = (await repositories.open('o', 'twice'))!;
+    assert.deepEqual(packIds(view), [second, kept]);
+    assert(reaches(view, '2'));
+  });
+
   test('are followed by every request, whatever runs at the same time', async () => {
     const { repository, packs } = await history('busy', 1);
     const repositories = known();
