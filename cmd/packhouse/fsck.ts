@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { randomInt } from 'node:crypto';
+import { Command, InvalidArgumentError } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
@@ -26,12 +27,12 @@ export function fsckCommand(): Command {
     )
     .argument('[repository]', 'owner/name: only this one, with the packs of its pool', parseRepository)
     .option('--connectivity-only', 'leave the contents of packs unread: only that all that refs reach is there')
+    .option('--sample <share>', 'read a random part of the packs only: 5%, or 0.05, of their bytes', parseShare)
+    .option('--seed <number>', 'draw the same part again: the seed that was printed', parseSeed)
     .option('--json', 'print JSON')
-    .action(async (id: RepositoryName | undefined, options: { connectivityOnly?: boolean; json?: boolean }, self: Command) => {
+    .action(async (id: RepositoryName | undefined, options: FsckCommandOptions, self: Command) => {
       const { config } = loadCommandConfig(self);
-      const problems = await withDatabase(config, (url) =>
-        run(config, url, id ?? null, options.connectivityOnly ?? false, options.json ?? false),
-      );
+      const problems = await withDatabase(config, (url) => run(config, url, id ?? null, options));
       if (problems > 0) process.exitCode = 1;
     });
   return addConfigOptions(command, KEYS).addHelpText(
@@ -40,17 +41,32 @@ export function fsckCommand(): Command {
 Examples:
   packhouse fsck
   packhouse fsck alice/demo --json
+  packhouse fsck --sample 5%
   packhouse fsck --connectivity-only --config config.devenv.yaml`,
   );
 }
 
-async function run(
-  config: Config,
-  url: string,
-  id: RepositoryName | null,
-  connectivityOnly: boolean,
-  json: boolean,
-): Promise<number> {
+interface FsckCommandOptions {
+  readonly connectivityOnly?: boolean;
+  readonly sample?: number;
+  readonly seed?: number;
+  readonly json?: boolean;
+}
+
+function parseShare(text: string): number {
+  const share = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
+  if (text.trim() === '' || !(share > 0 && share <= 1)) throw new InvalidArgumentError('expected a share as 5% or 0.05');
+  return share;
+}
+
+function parseSeed(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number');
+  return Number(text);
+}
+
+async function run(config: Config, url: string, id: RepositoryName | null, options: FsckCommandOptions): Promise<number> {
+  const { connectivityOnly = false, json = false } = options;
+  const sample = options.sample === undefined ? null : { share: options.sample, seed: options.seed ?? randomInt(2 ** 31) };
   const catalog = openCatalog({ url, poolMax: 2, statementTimeoutMs: config.database.statementTimeoutMs });
   const store = openStore(config);
   const found: Problem[] = [];
@@ -62,6 +78,7 @@ async function run(
       store,
       repository: id === null ? null : await find(catalog, id),
       connectivityOnly,
+      sample,
       packLimits: packLimitsOf(config),
       memoryBytesMax: config.push.memoryBytesMax,
       cacheBytesMax: config.cache.bytesMax,
@@ -73,7 +90,8 @@ async function run(
       onProgress: progress,
     });
     progress('');
-    print(json, { ...summary, problems: found }, summaryLine(summary));
+    const drawn = sample === null ? '' : `, ${summary.packsRead} packs read (--sample ${sample.share} --seed ${sample.seed})`;
+    print(json, { ...summary, ...(sample === null ? {} : { sample }), problems: found }, summaryLine(summary) + drawn);
     return summary.problems;
   } finally {
     await store.close();

@@ -51,7 +51,7 @@ async function json(args: readonly string[], env?: Record<string, string>): Prom
 }
 
 test('every verb explains itself, with examples', async () => {
-  for (const verb of ['serve', 'migrate', 'repo', 'token', 'config', 'psql', 'import', 'eject']) {
+  for (const verb of ['serve', 'migrate', 'repo', 'token', 'config', 'psql', 'import', 'eject', 'where', 'stats', 'fsck']) {
     const { code, stdout } = await packhouse([verb, '--help']);
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`Usage: packhouse ${verb}[\\s\\S]*Examples:\\n  packhouse`, 'i'));

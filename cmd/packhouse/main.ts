@@ -16,8 +16,10 @@ import { psqlCommand } from './psql.ts';
 import { repoCommand } from './repo.ts';
 import { sealCommand } from './seal.ts';
 import { serveCommand } from './serve.ts';
+import { statsCommand } from './stats.ts';
 import { tokenCommand } from './token.ts';
 import { packhouseVersion, versionCommand } from './version.ts';
+import { whereCommand } from './where.ts';
 
 const program = new Command('packhouse')
   .description('A git storage engine: pushes become large packs in an object store, with the catalog in PostgreSQL.')
@@ -39,6 +41,8 @@ const verbs = [
   fsckCommand,
   sealCommand,
   compactCommand,
+  whereCommand,
+  statsCommand,
   importCommand,
   ejectCommand,
   catCommand,

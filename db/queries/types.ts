@@ -214,6 +214,28 @@ export interface VChunkedBlobs {
   stored_bytes: number | null;
 }
 
+export interface VCrates {
+  chunk_packs: number | null;
+  crate_key: string | null;
+  created_at: Timestamp | null;
+  live_bytes: number | null;
+  other_bytes: number | null;
+  packs: number | null;
+  pools: number | null;
+}
+
+export interface VDedup {
+  chunk_bytes_referenced: number | null;
+  chunk_bytes_stored: number | null;
+  chunked_blobs: number | null;
+  chunked_plain_bytes: number | null;
+  deduplicated_bytes: number | null;
+  distinct_objects: number | null;
+  objects: number | null;
+  pool_id: number | null;
+  repeated_bytes: number | null;
+}
+
 export interface VObjects {
   kind: string | null;
   oid: string | null;
@@ -239,6 +261,19 @@ export interface VPacks {
   repository: string | null;
   state: string | null;
   tier: string | null;
+}
+
+export interface VPoolSize {
+  chunk_bytes: number | null;
+  logical_bytes: number | null;
+  object_format: string | null;
+  objects: number | null;
+  packed_bytes: number | null;
+  packs: number | null;
+  pool_id: number | null;
+  repositories: number | null;
+  store_bytes: number | null;
+  tail_bytes: number | null;
 }
 
 export interface VPushes {
@@ -272,6 +307,20 @@ export interface VRepositories {
   repository: string | null;
 }
 
+export interface VRepositorySize {
+  chunk_bytes: number | null;
+  logical_bytes: number | null;
+  objects: number | null;
+  packed_bytes: number | null;
+  packs: number | null;
+  pool_id: number | null;
+  refs: number | null;
+  repositories_in_pool: number | null;
+  repository: string | null;
+  store_bytes: number | null;
+  tail_bytes: number | null;
+}
+
 export interface DB {
   access_tokens: AccessTokens;
   chunked_blobs: ChunkedBlobs;
@@ -291,9 +340,13 @@ export interface DB {
   repositories: Repositories;
   tail_bytes: TailBytes;
   v_chunked_blobs: VChunkedBlobs;
+  v_crates: VCrates;
+  v_dedup: VDedup;
   v_objects: VObjects;
   v_packs: VPacks;
+  v_pool_size: VPoolSize;
   v_pushes: VPushes;
   v_refs: VRefs;
   v_repositories: VRepositories;
+  v_repository_size: VRepositorySize;
 }

@@ -10,6 +10,7 @@ export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { Job } from './job-catalog.ts';
 export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type { Hold } from './retire-catalog.ts';
+export { crateSizes, type PoolSize, poolSizes } from './sizes.ts';
 export type { Condemned, CondemnResult, SweepNews, SweepPack, SweepRoots } from './sweep-catalog.ts';
 export type {
   NewPack,

@@ -9,6 +9,7 @@ import { checkBytes, checkContent } from './check-pack.ts';
 import { checkRefs } from './check-refs.ts';
 import { PoolContent } from './pool-content.ts';
 import { type Problem, ProblemList } from './problems.ts';
+import { drawSample, type Sample, type SampleOptions } from './sample.ts';
 
 export interface FsckOptions {
   readonly catalog: Catalog;
@@ -17,6 +18,8 @@ export interface FsckOptions {
   readonly repository: Repository | null;
   /** Leave the packs' contents unread: only that they are there, and that everything that refs reach is. */
   readonly connectivityOnly: boolean;
+  /** Read the contents of a random part of the packs only; the rest is checked all the same. */
+  readonly sample?: SampleOptions | null;
   readonly packLimits: PackLimits;
   /** A pack up to this size is checked in memory; a larger one by way of a temporary file. */
   readonly memoryBytesMax: number;
@@ -30,6 +33,8 @@ export interface FsckOptions {
 export interface FsckSummary {
   readonly pools: number;
   readonly packs: number;
+  /** Of them, chunk packs too: those that were read. */
+  readonly packsRead: number;
   readonly objects: number;
   readonly repositories: number;
   readonly refs: number;
@@ -48,7 +53,7 @@ export interface FsckSummary {
  */
 export async function fsck(options: FsckOptions): Promise<FsckSummary> {
   const { catalog, store, repository } = options;
-  const counts = { pools: 0, packs: 0, objects: 0, repositories: 0, refs: 0, unfinishedUploads: 0, problems: 0 };
+  const counts = { pools: 0, packs: 0, packsRead: 0, objects: 0, repositories: 0, refs: 0, unfinishedUploads: 0, problems: 0 };
   const report = (problem: Problem): void => {
     counts.problems++;
     options.onProblem(problem);
@@ -56,13 +61,18 @@ export async function fsck(options: FsckOptions): Promise<FsckSummary> {
   const listed = repository === null ? await listCrates(store) : [];
   const repositories = repository === null ? await catalog.listRepositories() : [repository];
   const bytes = new PackBytes(catalog, store, options.cacheBytesMax);
-  for (const pool of await catalog.pools(repository?.poolId ?? null)) {
+  const pools = await catalog.pools(repository?.poolId ?? null);
+  const { sample } = options;
+  const drawn = sample === undefined || sample === null ? () => true : await drawSample(catalog, pools, sample);
+  const reads: Sample = (poolId, packId) => !options.connectivityOnly && drawn(poolId, packId);
+  for (const pool of pools) {
     counts.pools++;
     await checkPool(
       options,
       bytes,
       pool,
       repositories.filter((one) => one.poolId === pool.id),
+      reads,
       report,
       counts,
     );
@@ -81,10 +91,11 @@ async function checkPool(
   bytes: PackBytes,
   pool: { readonly id: number; readonly format: ObjectFormat },
   repositories: readonly Repository[],
+  reads: Sample,
   report: (problem: Problem) => void,
   counts: Counts,
 ): Promise<void> {
-  const { catalog, store, connectivityOnly } = options;
+  const { catalog, store } = options;
   // Refs before packs: whatever a ref names was published before it was read here, and its packs are loaded after.
   const states = [];
   for (const { owner, name } of repositories)
@@ -92,14 +103,20 @@ async function checkPool(
   const content = await PoolContent.load(catalog, bytes, pool, report);
   const parts = { catalog, store, limits: options.packLimits, memoryBytesMax: options.memoryBytesMax };
   const chunkPacks = new Map((await catalog.chunks.packs(pool.id, null)).map((pack) => [pack.id, pack]));
-  await checkChunkPacks(parts, content, chunkPacks.values(), !connectivityOnly, report);
+  for (const chunkPack of chunkPacks.values()) {
+    const isRead = reads(pool.id, chunkPack.id);
+    if (isRead) counts.packsRead++;
+    await checkChunkPacks(parts, content, [chunkPack], isRead, report);
+  }
   for (const pack of content.packs) {
     counts.packs++;
     options.onProgress?.(`pool ${pool.id}: pack ${pack.id} (${counts.packs} so far)`);
     const problems = new ProblemList(report, { pool: pool.id, pack: pack.id });
+    const isRead = reads(pool.id, pack.id);
+    if (isRead) counts.packsRead++;
     const isThere = await checkBytes(parts, content, pack, problems);
-    const chunked = await checkChunkedBlobs(parts, content, pack, chunkPacks, !connectivityOnly, problems);
-    if (isThere && !connectivityOnly) {
+    const chunked = await checkChunkedBlobs(parts, content, pack, chunkPacks, isRead, problems);
+    if (isThere && isRead) {
       const verified = await checkContent(parts, content, pack, problems);
       if (verified !== null) {
         counts.objects += verified.objectCount + chunked.size;
