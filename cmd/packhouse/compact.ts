@@ -1,5 +1,14 @@
 import { Command } from 'commander';
-import { type CompactPlan, type CompactReport, compact, planCompaction } from '../../internal/maintenance/mod.ts';
+import {
+  type ChunkCompactReport,
+  type ChunkMerge,
+  type CompactPlan,
+  type CompactReport,
+  compact,
+  compactChunks,
+  planChunkMerges,
+  planCompaction,
+} from '../../internal/maintenance/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, verbLog } from './cli.ts';
 import { MAINTENANCE_KEYS, rewriteSettings } from './maintenance-wiring.ts';
 import { poolOf, withStore } from './verb-parts.ts';
@@ -22,11 +31,14 @@ export function compactCommand(): Command {
       const json = options.json ?? false;
       await withStore(config, async (catalog, store, signal) => {
         const settings = rewriteSettings(config, catalog, store, verbLog(config));
-        const plan = await planCompaction(settings, { poolId: await poolOf(catalog, id), full: !options.due });
-        if (options.dryRun) return print(json, plan, planText(plan));
+        const [poolId, full] = [await poolOf(catalog, id), !options.due];
+        const plan = await planCompaction(settings, { poolId, full });
+        const chunks = await planChunkMerges(settings, poolId, full);
+        if (options.dryRun) return print(json, { ...plan, chunks }, planText(plan, chunks));
         const report = await compact(settings, plan, signal);
-        print(json, report, reportLine(report));
-        if (report.failed > 0) process.exitCode = 1;
+        const moved = await compactChunks(settings, chunks, signal);
+        print(json, { ...report, chunks: moved }, `${reportLine(report)}\n${chunksLine(moved)}`);
+        if (report.failed + moved.failed > 0) process.exitCode = 1;
       });
     });
   return addConfigOptions(command, MAINTENANCE_KEYS).addHelpText(
@@ -39,7 +51,7 @@ Examples:
   );
 }
 
-function planText({ merges, crates, gathers }: CompactPlan): string {
+function planText({ merges, crates, gathers }: CompactPlan, chunks: readonly ChunkMerge[]): string {
   const lines = [
     ...merges.map(({ poolId, packs, bytes }) => {
       return `pool ${poolId}: merge ${packs.length} packs of ${bytes} bytes: ${packs.map((pack) => pack.id).join(' ')}`;
@@ -50,6 +62,9 @@ function planText({ merges, crates, gathers }: CompactPlan): string {
     ...gathers.map(({ packs, bytes }) => {
       return `gather ${packs.length} packs of ${bytes} bytes: ${packs.map((pack) => `${pack.poolId}/${pack.id}`).join(' ')}`;
     }),
+    ...chunks.map(({ poolId, packIds, bytes }) => {
+      return `pool ${poolId}: write ${packIds.length} packs of chunks of ${bytes} bytes again: ${packIds.join(' ')}`;
+    }),
   ];
   return lines.length === 0 ? 'nothing to do' : lines.join('\n');
 }
@@ -58,4 +73,9 @@ function reportLine({ merged, mergedInto, gathered, crates, bytesWritten, left, 
   const rest = [...(left > 0 ? [`${left} left to others`] : []), ...(failed > 0 ? [`${failed} failed`] : [])];
   const done = `merged ${merged} packs into ${mergedInto}, gathered ${gathered}: ${bytesWritten} bytes in ${crates} new crates`;
   return [done, ...rest].join('; ');
+}
+
+function chunksLine({ merged, mergedInto, bytesRead, bytesWritten, left, failed }: ChunkCompactReport): string {
+  const rest = [...(left > 0 ? [`${left} pools left to others`] : []), ...(failed > 0 ? [`${failed} pools failed`] : [])];
+  return [`merged ${merged} packs of chunks into ${mergedInto}: ${bytesRead} bytes became ${bytesWritten}`, ...rest].join('; ');
 }

@@ -5,8 +5,10 @@ import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
   type CompactPlan,
   compact,
+  compactChunks,
   type JobKind,
   type MaintenanceOptions,
+  planChunkMerges,
   planCompaction,
   type RewriteSettings,
   runMaintenance,
@@ -105,6 +107,14 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
         for (const { poolId } of (await due(null)).merges) await jobs.enqueue('compact', poolId);
       },
       run: async ({ poolId }, signal) => compact(rewrite, await due(poolId), signal),
+    },
+    {
+      kind: 'chunks',
+      everyMs: everyMs * COMPACTION_INTERVALS,
+      async enqueueDue() {
+        for (const { poolId } of await planChunkMerges(rewrite, null, false)) await jobs.enqueue('chunks', poolId);
+      },
+      run: async ({ poolId }, signal) => compactChunks(rewrite, await planChunkMerges(rewrite, poolId, false), signal),
     },
     {
       kind: 'gather',

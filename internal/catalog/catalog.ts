@@ -8,6 +8,7 @@ import type { DB } from '../../db/queries/types.ts';
 import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
+import { ChunkMoves } from './chunk-moves.ts';
 import { copyPackTables } from './copy.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import { RetireCatalog } from './retire-catalog.ts';
@@ -36,6 +37,7 @@ export class Catalog {
   readonly sweep: SweepCatalog;
   /** Chunked blobs. */
   readonly chunks: ChunkCatalog;
+  readonly chunkMoves: ChunkMoves;
   /** Leases, swaps and jobs. */
   readonly maintenance: MaintenanceCatalog;
   #packIds: number[] = [];
@@ -63,6 +65,7 @@ export class Catalog {
     this.retire = new RetireCatalog(this.#pool);
     this.sweep = new SweepCatalog(this.#pool);
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
+    this.chunkMoves = new ChunkMoves(this.#pool);
     this.maintenance = new MaintenanceCatalog(this.#pool);
   }
 

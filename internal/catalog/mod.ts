@@ -6,6 +6,7 @@
  */
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
 export type { ChunkCatalog, ChunkedBlob, ChunkPackRow } from './chunk-catalog.ts';
+export type { ChunkMove, ChunkPackSize, UsedChunk } from './chunk-moves.ts';
 export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { Job } from './job-catalog.ts';
 export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';

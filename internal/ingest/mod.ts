@@ -12,6 +12,7 @@
  * A small pack is worked on in memory, at once; a larger one, and one with blobs to cut, in a worker, from a spool file that nothing depends on later. Memory is
  * bounded by PackLimits whatever the pack claims: sizes are caps, large blobs are streamed, bases are dropped and inflated again.
  */
+export { ChunkPackFile } from './chunk-pack-file.ts';
 export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } from './chunking-options.ts';
 export { PackError, unresolvedDeltas } from './errors.ts';
 export { IncomingReader, type PackPlace } from './incoming-reader.ts';

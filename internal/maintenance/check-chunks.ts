@@ -157,7 +157,7 @@ async function checkKnownChunks(
       lengths: Float64Array.from(batch, ({ lengthBytes }) => lengthBytes),
     };
     let i = 0;
-    for await (const plain of content.chunked.inflated(places, [...batch.keys()])) {
+    for await (const { plain } of content.chunked.stored(places, [...batch.keys()])) {
       const { sha256, offset } = batch[i++]!;
       if (plain !== null && hash('sha256', plain, 'buffer').equals(sha256)) continue;
       problems.add('chunks', `no chunk ${sha256.toString('hex')} stands where chunks says`, { offset });

@@ -7,6 +7,12 @@
  * what it means there; a problem names the pack, the offset and the oid. Memory is bounded by one pack's table, the pool's index and sets of its oids.
  */
 export { type CompactOptions, type CompactReport, compact, planCompaction } from './compact.ts';
+export {
+  type ChunkCompactReport,
+  type ChunkMerge,
+  compactChunks,
+  planChunkMerges,
+} from './compact-chunks.ts';
 export { type FsckOptions, type FsckSummary, fsck } from './fsck.ts';
 export type { CompactPlan } from './plan-compact.ts';
 export { type Problem, problemLine } from './problems.ts';

@@ -45,7 +45,8 @@ interface Run {
 
 /**
  * Large blobs of one pool that are kept as chunks: by their recipes, and only the chunks that are asked for. Nothing here holds a blob whole
- * but `whole`, which has a bound. What is cached stays right as long as the pool's view: chunks move only when packs are replaced.
+ * but `whole`, which has a bound. Chunks move only when packs
+ * of chunks are replaced: then `forget`.
  */
 export class ChunkedBlobs {
   readonly #bytes: PackBytes;
@@ -62,6 +63,12 @@ export class ChunkedBlobs {
   /** Bytes of the recipes that are kept. */
   get bytes(): number {
     return this.#recipesBytes;
+  }
+
+  /** Lets recipes go: chunks have moved. Who holds one may go on with it as long as replaced packs are readable. */
+  forget(): void {
+    this.#recipes.clear();
+    this.#recipesBytes = 0;
   }
 
   /** @throws PackhouseError `recipe-missing` */
@@ -145,10 +152,16 @@ export class ChunkedBlobs {
     for await (const segment of this.segments(recipe, chunks, signal)) yield await this.#inflate(recipe, chunks[at++]!, segment);
   }
 
-  /** Plain bytes of chunks of which nothing but their places is known, null for one that does not inflate. */
-  async *inflated(places: ChunkPlaces, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer | null> {
+  /** Chunks of which nothing but their places is known: as they are stored, and their plain bytes, null when they do not inflate. */
+  async *stored(
+    places: ChunkPlaces,
+    chunks: readonly number[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ readonly segment: Buffer; readonly plain: Buffer | null }> {
     const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: CHUNK_BYTES_MAX };
-    for await (const segment of this.segments(places, chunks, signal)) yield await inflate(segment, options).catch(() => null);
+    for await (const segment of this.segments(places, chunks, signal)) {
+      yield { segment, plain: await inflate(segment, options).catch(() => null) };
+    }
   }
 
   async #inflate(recipe: ChunkRecipe, i: number, segment: Buffer): Promise<Buffer> {
@@ -194,6 +207,8 @@ export class ChunkedBlobs {
     for (const pack of await this.#bytes.catalog.chunks.packs(this.#poolId, missing))
       this.#packs.set(pack.id, { ...pack, tier: 'chunks' });
     const gone = missing.filter((id) => !this.#packs.has(id));
+    // A recipe from before its chunks have moved: the next one who asks reads it anew.
+    if (gone.length > 0) this.forget();
     if (gone.length > 0) throw new PackhouseError('pack-gone', `chunk packs ${gone.join(', ')} are gone`, { packs: gone });
   }
 }

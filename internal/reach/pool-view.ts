@@ -60,6 +60,8 @@ export class PoolView implements TreeSource {
     return this.#inTurn(async () => {
       for (const id of replaced) this.#replaced.add(id);
       if (replaced.some((id) => this.index.packs.has(id))) return false;
+      // What is not in the index is a pack of chunks, or was replaced before it was seen here.
+      if (replaced.length > 0) this.reader.chunked.forget();
       const unknown = added.filter((id) => !this.index.packs.has(id) && !this.#replaced.has(id));
       if (unknown.length > 0) await this.#load(await this.#catalog.packs(this.poolId, unknown));
       return true;
