@@ -71,6 +71,10 @@ export class Yard {
     return (await this.#client.query<T>(sql, [...values])).rows;
   }
 
+  get databaseUrl(): string {
+    return this.#database.url;
+  }
+
   url(name: string): string {
     return `${this.server.url}/o/${name}.git`;
   }

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { codeOf, messageOf } from '../base/mod.ts';
 import type { Pack, SwapOutput, SweepRoots } from '../catalog/mod.ts';
+import { oidLength } from '../object/mod.ts';
+import { type ManifestPack, writeManifest } from '../packing/mod.ts';
 import { crateKey, sidecarKey } from '../packstore/mod.ts';
 import { type RepackedPack, repack } from '../repack/mod.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
@@ -262,6 +264,7 @@ class Rewrites {
     const options = { signal: this.#signal };
     await store.put(key, createReadStream(made.path), options);
     await store.put(sidecarKey(key, 'idx'), made.idx, options);
+    await this.#writeManifest(key, packId, pack, made);
     this.outputs.push({
       packId,
       extentOffset: 0,
@@ -275,12 +278,48 @@ class Rewrites {
     });
   }
 
+  async #writeManifest(key: string, packId: number, from: Pack, made: RepackedPack): Promise<void> {
+    const { catalog, store } = this.#settings;
+    const { poolId, format } = this.#sweep.roots;
+    const width = oidLength(format);
+    const wanted = Array.from({ length: made.chunkedOids.length / width }, (_, i) => ({
+      packId: from.id,
+      oid: made.chunkedOids.subarray(i * width, (i + 1) * width),
+    }));
+    const recipes = wanted.length === 0 ? [] : await catalog.chunks.recipes(poolId, wanted);
+    const { lengthBytes, objectCount, checksum, facts } = made;
+    const pack: ManifestPack = {
+      poolId,
+      packId,
+      format,
+      tier: 'store',
+      origin: 'sweep',
+      extentOffset: 0,
+      lengthBytes,
+      objectCount,
+      chunkedCount: wanted.length,
+      checksum,
+      ...facts,
+      hasDuplicates: from.hasDuplicates,
+      inputs: [from.id],
+      pushes: [],
+    };
+    await writeManifest(
+      store,
+      key,
+      [pack],
+      recipes.map(({ oid, recipe }) => ({ poolId, packId, oid, recipe })),
+      this.#signal,
+    );
+  }
+
   async undo(): Promise<void> {
     const { catalog, store } = this.#settings;
     const packs = [{ poolId: this.#sweep.roots.poolId, token: this.#token }];
     for (const key of this.#crates) {
       await catalog.maintenance.abortOutputs(key, packs, async () => {
         await store.delete(sidecarKey(key, 'idx'));
+        await store.delete(sidecarKey(key, 'manifest'));
         await store.delete(key);
       });
     }
