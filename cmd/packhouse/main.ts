@@ -10,6 +10,8 @@ import { compactCommand } from './compact.ts';
 import { configCommand } from './config.ts';
 import { ejectCommand } from './eject.ts';
 import { fsckCommand } from './fsck.ts';
+import { reflogCommand, undeleteCommand } from './history.ts';
+import { holdCommand } from './hold.ts';
 import { importCommand } from './import.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
@@ -17,6 +19,7 @@ import { repoCommand } from './repo.ts';
 import { sealCommand } from './seal.ts';
 import { serveCommand } from './serve.ts';
 import { statsCommand } from './stats.ts';
+import { sweepCommand } from './sweep.ts';
 import { tokenCommand } from './token.ts';
 import { packhouseVersion, versionCommand } from './version.ts';
 import { whereCommand } from './where.ts';
@@ -43,6 +46,10 @@ const verbs = [
   compactCommand,
   whereCommand,
   statsCommand,
+  sweepCommand,
+  undeleteCommand,
+  reflogCommand,
+  holdCommand,
   importCommand,
   ejectCommand,
   catCommand,

@@ -19,6 +19,7 @@ import {
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
+import { sweepKinds } from './sweep-wiring.ts';
 
 /** How long packs and jobs stay somebody's after his last sign of life. */
 export const LEASE_MS = 600_000;
@@ -122,5 +123,6 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       enqueueDue: async () => void ((await due(null)).gathers.length > 0 && (await jobs.enqueue('gather', null))),
       run: async (_, signal) => compact(rewrite, { ...(await due(null)), merges: [] }, signal),
     },
+    ...sweepKinds(config, rewrite),
   ];
 }

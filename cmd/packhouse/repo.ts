@@ -3,6 +3,7 @@ import { PackhouseError } from '../../internal/base/mod.ts';
 import { type Catalog, forkRepository, type Repository } from '../../internal/catalog/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, table, withCatalog } from './cli.ts';
+import { repoAt, repoSetRef } from './history.ts';
 import { hiddenRefsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
@@ -11,8 +12,9 @@ const JSON_OPTION = ['--json', 'print JSON'] as const;
 
 export function repoCommand(): Command {
   const repo = new Command('repo').description('manage repositories');
-  for (const command of [create(), fork(), list(), show(), rename(), remove(), setHead(), visibility()])
+  for (const command of [create(), fork(), list(), show(), rename(), remove(), setHead(), visibility(), repoAt()])
     repo.addCommand(addConfigOptions(command));
+  repo.addCommand(repoSetRef());
   return repo.addHelpText(
     'after',
     `

@@ -10,7 +10,9 @@ import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { ChunkMoves } from './chunk-moves.ts';
 import { copyPackTables } from './copy.ts';
+import { HistoryCatalog } from './history-catalog.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
+import { isCopied, publishRequest } from './publish-request.ts';
 import { RetireCatalog } from './retire-catalog.ts';
 import { SweepCatalog } from './sweep-catalog.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
@@ -33,6 +35,7 @@ export class Catalog {
   readonly #kysely: Kysely<DB>;
   /** How packs leave. */
   readonly retire: RetireCatalog;
+  readonly history: HistoryCatalog;
   /** What no ref reaches. */
   readonly sweep: SweepCatalog;
   /** Chunked blobs. */
@@ -64,6 +67,7 @@ export class Catalog {
     this.#kysely = new Kysely<DB>({ dialect: new PostgresDialect({ pool: this.#pool }) });
     this.retire = new RetireCatalog(this.#pool);
     this.sweep = new SweepCatalog(this.#pool);
+    this.history = new HistoryCatalog(this.#pool);
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
     this.chunkMoves = new ChunkMoves(this.#pool);
     this.maintenance = new MaintenanceCatalog(this.#pool);
@@ -315,49 +319,6 @@ export class Catalog {
 
 function notFound(what: string): PackhouseError {
   return new PackhouseError('repository-not-found', `repository ${what} does not exist`);
-}
-
-/** Whether the pack's index and graph are copied before the rest is published: a small pack's go with the one statement. */
-function isCopied({ pack }: Push): boolean {
-  return pack !== null && (pack.place.kind === 'store' || pack.blocks.length !== 1);
-}
-
-function publishRequest(push: Push): publishing.PublishPush {
-  const { pack } = push;
-  const tail = pack?.place.kind === 'tail' ? pack.place.bytes : null;
-  const inline = !isCopied(push);
-  const block = inline ? pack?.blocks[0] : undefined;
-  return {
-    poolId: push.poolId,
-    repositoryId: push.repositoryId,
-    atomic: push.atomic,
-    names: push.commands.map((command) => Buffer.from(command.name, 'latin1')),
-    olds: push.commands.map((command) => command.oldOid),
-    news: push.commands.map((command) => command.newOid),
-    peeled: push.commands.map((command) => command.peeled),
-    head: push.head === null ? null : Buffer.from(push.head, 'latin1'),
-    actor: push.actor,
-    requestId: push.requestId,
-    options: push.options,
-    sweepEpoch: push.sweepEpoch,
-    pack:
-      pack === null
-        ? null
-        : {
-            ...pack,
-            lease: pack.place.kind === 'store' ? pack.place.lease : null,
-            tail,
-            block:
-              block === undefined
-                ? null
-                : {
-                    ...block,
-                    firstOid: block.oids.subarray(0, block.oids.length / block.kinds.length),
-                    kinds: Buffer.from(block.kinds),
-                  },
-            graph: inline && pack.graph.length > 0 ? Buffer.concat(pack.graph) : null,
-          },
-  };
 }
 
 function byPack(rows: readonly reading.BlockRow[]): Map<number, ObjectBlock[]> {

@@ -3,5 +3,6 @@
  * committed; nothing of a refused push is visible; every link of what is kept was proven from this repository's own refs.
  */
 export { receivePush } from './receive-push.ts';
+export { type SetRefSettings, setRef } from './set-ref.ts';
 export type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 export { TailRoom } from './tail-room.ts';
