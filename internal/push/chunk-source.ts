@@ -47,10 +47,12 @@ async function findAgain(
   for (let i = 0; i < recipe.packIds.length; i++) if (moved.has(recipe.packIds[i]!)) rows.push(i);
   const hashes = rows.map((i) => recipe.sha256s.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES));
   const found = await catalog.chunks.find(poolId, Buffer.concat(hashes));
+  // Pack 0 in a recipe is the push's own: what is gone must not look like it.
+  if (found.packIds.includes(0)) return false;
   rows.forEach((i, at) => {
     recipe.packIds[i] = found.packIds[at]!;
     recipe.offsets[i] = found.offsets[at]!;
     recipe.lengths[i] = found.lengths[at]!;
   });
-  return !found.packIds.includes(0);
+  return true;
 }

@@ -239,8 +239,10 @@ async function publish(
     try {
       return await publishOnce(settings, push, request, current, verdicts, proven);
     } catch (error) {
-      if (codeOf(error) !== 'epoch-moved') throw error;
-      if (proofs === PROOFS_MAX) {
+      const code = codeOf(error);
+      if (code !== 'epoch-moved' && code !== 'chunks-moved') throw error;
+      // Chunks that were found in the pool and are gone cannot be proven again: the client sends the push anew.
+      if (proofs === PROOFS_MAX || code === 'chunks-moved') {
         for (const verdict of verdicts) verdict.error ??= 'failed to update ref';
         return 'none';
       }
