@@ -152,7 +152,7 @@ export async function forgetRepositories(db: Queryable, poolId: number, cutoff: 
   return rows.length;
 }
 
-/** Notes a sweep; `cutoff` null when nothing was condemned. */
+/** Notes a sweep; `cutoff` null when nothing was condemned; `packs` -1 when it was stopped, and is to be tried again. */
 export async function noteSweep(
   db: Queryable,
   poolId: number,
@@ -174,8 +174,8 @@ export async function moveEpoch(db: Queryable, poolId: number): Promise<void> {
 }
 
 /**
- * Pools whose last sweep is older than the interval and in which something may have become garbage since: a push, a deletion, or values that
- * have left the retention.
+ * Pools whose last sweep is older than the interval and in which something may have become garbage since, or may be taken away now: a push, a
+ * deletion, values that have left the retention, packs that were written again.
  */
 export async function poolsToSweep(db: Queryable, intervalSeconds: number, retentionSeconds: number): Promise<number[]> {
   const { rows } = await db.query<{ id: number }>(
@@ -185,7 +185,9 @@ export async function poolsToSweep(db: Queryable, intervalSeconds: number, reten
          and (w.swept_at is null
            or exists (select 1 from repositories r where r.pool_id = o.id and r.deleted_at is not null)
            or exists (select 1 from pushes s where s.pool_id = o.id
-                        and s.pushed_at > w.swept_at - make_interval(secs => $2)))
+                        and s.pushed_at > w.swept_at - make_interval(secs => $2))
+           or exists (select 1 from packs k where k.pool_id = o.id and k.state = 'live' and k.state_since > w.swept_at)
+           or w.condemned_packs < 0)
        order by w.swept_at nulls first, o.id`,
     [intervalSeconds, retentionSeconds],
   );

@@ -106,9 +106,9 @@ export class SweepCatalog {
     }
   }
 
-  /** Notes that a sweep has looked and condemned nothing. */
-  async note(poolId: number): Promise<void> {
-    await queries.noteSweep(this.#pool, poolId, null, 0, 0);
+  /** Notes that a sweep has looked and condemned nothing: there was nothing, or it was stopped. */
+  async note(poolId: number, why: 'clean' | 'stopped'): Promise<void> {
+    await queries.noteSweep(this.#pool, poolId, null, why === 'clean' ? 0 : -1, 0);
   }
 
   /** Pools that are due, the one whose last sweep is longest ago first. */

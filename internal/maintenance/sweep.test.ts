@@ -251,6 +251,24 @@ describe('a sweep', () => {
     assert.match(refused.stderr, /not our ref/);
   });
 
+  test('is due when something may be let go, and not again before', async () => {
+    const { name, local } = await filled();
+    const pool = await yard.poolOf(name);
+    const isDue = async (intervalMs = 0, retentionMs = 0): Promise<boolean> =>
+      (await yard.catalog.sweep.due(intervalMs, retentionMs)).includes(pool);
+    assert.equal(await isDue(DAY), true, 'never swept');
+    await sweep(name);
+    assert.deepEqual([await isDue(), await isDue(0, DAY), await isDue(DAY, DAY)], [false, true, false]);
+    await drop(name, local);
+    assert.equal(await isDue(), true, 'after a push');
+    await sweep(name, { condemnedPercentMax: 1 });
+    assert.equal(await isDue(), true, 'was stopped');
+    await sweep(name);
+    assert.equal(await isDue(), false);
+    await seal(yard.settings, { poolId: pool, now: true }, NEVER);
+    assert.equal(await isDue(), true, 'what was partly garbage in the tail can be written again now');
+  });
+
   test('stops at whatever does not fit together, and deletes nothing', async () => {
     const damages: readonly (readonly [sql: string, says: RegExp])[] = [
       [

@@ -79,19 +79,18 @@ export async function sweepPool(settings: SweepSettings, poolId: number, signal:
       last = sweep;
       const early = judgeWhole(settings, sweep);
       if (early !== null) {
-        if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId);
+        if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, early.outcome === 'clean' ? 'clean' : 'stopped');
         return early;
       }
       const repositories = await execute(settings, sweep, signal);
       if (repositories !== null) return reportOf(poolId, 'swept', sweep, { repositories });
     }
-    await settings.rewrite.catalog.sweep.note(poolId);
     return reportOf(poolId, 'busy', last);
   } catch (error) {
     const code = codeOf(error);
     if (code !== 'sweep-unsound' && code !== 'repack-unsound') throw error;
     settings.rewrite.log.error({ pool: poolId, error: messageOf(error) }, 'a sweep was stopped: something does not fit together');
-    if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId);
+    if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, 'stopped');
     return reportOf(poolId, 'unsound', last, { problem: messageOf(error) });
   }
 }

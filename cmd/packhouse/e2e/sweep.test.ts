@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FastImport, git, makeRepository, seededBytes, startServer, type TestServer } from '../../../internal/testkit/mod.ts';
 
 const MAIN = 'refs/heads/main';
@@ -11,7 +12,7 @@ describe('what was let go', () => {
   const oids: Record<string, string> = {};
 
   before(async () => {
-    server = await startServer({ flags: ['--maintenance-enabled', 'false'] });
+    server = await startServer();
     const importer = new FastImport();
     const root = importer.commit(MAIN, { a: 'a\n' });
     importer.commit(MAIN, { a: 'b\n' }, { parents: [root] });
@@ -141,5 +142,36 @@ describe('what was let go', () => {
     await fails(/there is no hold/, 'hold', 'release', 'all');
     assert.match(await run(...sweep), /1 orphans of the bucket were removed/);
     assert.equal(await server.store.head(key), null);
+  });
+});
+
+const FLAGS = [
+  ...['--maintenance-enabled', 'true', '--maintenance-interval', '100ms', '--sweep-interval', '100ms'],
+  ...['--sweep-retention', '1ms', '--sweep-condemned-percent-max', '100'],
+];
+
+describe('a server', { timeout: 120_000 }, () => {
+  test('sweeps and removes what nobody may read any more by itself', async () => {
+    const server = await startServer({ flags: FLAGS });
+    try {
+      const importer = new FastImport();
+      importer.commit(MAIN, { a: 'a\n' });
+      importer.commit('refs/heads/side', { b: seededBytes(2, 9000) }, { parents: [] });
+      const local = await importer.into();
+      const url = `${server.url}/kim/self.git`;
+      await git(['push', '-q', url, 'main', 'side'], { cwd: local });
+      await git(['push', '-q', url, ':side'], { cwd: local });
+      // What is partly garbage is written again once it is sealed.
+      assert.equal((await server.packhouse('seal', '--now')).code, 0);
+      for (const kind of ['sweep', 'reap', 'orphans']) {
+        const done = `select 1 from maintenance_jobs where kind = $1 and state = 'done'`;
+        while ((await server.query(done, [kind])).length === 0) await sleep(50);
+      }
+      while ((await server.query(`select 1 from packs where origin = 'sweep' and state = 'live'`)).length === 0) await sleep(50);
+      const clone = await makeRepository();
+      await git(['fetch', '-q', url, 'main'], { cwd: clone });
+    } finally {
+      await server.close();
+    }
   });
 });
