@@ -10,7 +10,7 @@ export interface RepackSettings {
   readonly windowMemoryBytesMax: number;
   /** Objects above this are not searched: they are stored whole unless they come as deltas. */
   readonly searchBytesMax: number;
-  /** Threads that search. */
+  /** Threads that may search. One does so far, the worker that does all the rest. */
   readonly threads: number;
   /** Where spool files go; the system's folder for temporary files when undefined. */
   readonly spoolFolder?: string;
