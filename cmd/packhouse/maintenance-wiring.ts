@@ -18,6 +18,7 @@ import {
 } from '../../internal/maintenance/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
+import { writeSnapshot } from '../../internal/recovery/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
 import { sweepKinds } from './sweep-wiring.ts';
 
@@ -29,8 +30,8 @@ const BASES_BYTES_MAX = 32 << 20;
 /** Packs and crates are looked through more rarely than the tail: there is no hurry. */
 const COMPACTION_INTERVALS = 4;
 
-/** Keys that verbs of maintenance take as flags. */
-export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
+/** Keys that verbs take as flags which work on catalog and store. */
+export const STORE_KEYS: readonly ConfigKey[] = [
   'data.dir',
   'database.url',
   'store.kind',
@@ -39,6 +40,11 @@ export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
   'store.s3.bucket',
   'store.s3.path_style',
   'log.level',
+];
+
+/** Keys that verbs of maintenance take as flags. */
+export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
+  ...STORE_KEYS,
   'maintenance.bytes_per_second_max',
   'seal.crate_bytes',
   'compaction.ratio',
@@ -124,5 +130,24 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       run: async (_, signal) => compact(rewrite, { ...(await due(null)), merges: [] }, signal),
     },
     ...sweepKinds(config, rewrite),
+    ...snapshotKind({ config, catalog, store, log }),
+  ];
+}
+
+/** None when snapshots are turned off. */
+function snapshotKind({ config, catalog, store, log }: Omit<MaintenanceParts, 'onJob'>): JobKind[] {
+  const { intervalMs } = config.snapshot;
+  if (intervalMs === 0) return [];
+  const { jobs } = catalog.maintenance;
+  return [
+    {
+      kind: 'snapshot',
+      everyMs: Math.min(config.maintenance.intervalMs, intervalMs),
+      async enqueueDue() {
+        const doneMs = await jobs.lastDoneMs('snapshot');
+        if (doneMs === null || doneMs >= intervalMs) await jobs.enqueue('snapshot', null);
+      },
+      run: (_, signal) => writeSnapshot({ catalog, store, log }, signal),
+    },
   ];
 }
