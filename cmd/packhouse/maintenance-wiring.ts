@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { Logger } from '../../internal/base/mod.ts';
+import { type Logger, PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
@@ -113,7 +113,13 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       async enqueueDue() {
         for (const { poolId } of (await due(null)).merges) await jobs.enqueue('compact', poolId);
       },
-      run: async ({ poolId }, signal) => compact(rewrite, await due(poolId), signal),
+      async run({ poolId }, signal) {
+        const report = await compact(rewrite, await due(poolId), signal);
+        // Tried again later and later: the log says what was not sound.
+        if (report.failed > 0)
+          throw new PackhouseError('compaction-failed', `pool ${poolId} was not compacted`, { pool: poolId });
+        return report;
+      },
     },
     {
       kind: 'chunks',
