@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { type Logger, PackhouseError } from '../../internal/base/mod.ts';
+import type { Logger } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
@@ -7,6 +7,7 @@ import {
   compact,
   compactChunks,
   type JobKind,
+  LateBitmaps,
   type MaintenanceOptions,
   planChunkMerges,
   planCompaction,
@@ -18,7 +19,6 @@ import {
 } from '../../internal/maintenance/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
-import { writeSnapshot } from '../../internal/recovery/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
 import { sweepKinds } from './sweep-wiring.ts';
 
@@ -30,8 +30,8 @@ const BASES_BYTES_MAX = 32 << 20;
 /** Packs and crates are looked through more rarely than the tail: there is no hurry. */
 const COMPACTION_INTERVALS = 4;
 
-/** Keys that verbs take as flags which work on catalog and store. */
-export const STORE_KEYS: readonly ConfigKey[] = [
+/** Keys that verbs of maintenance take as flags. */
+export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
   'data.dir',
   'database.url',
   'store.kind',
@@ -40,12 +40,8 @@ export const STORE_KEYS: readonly ConfigKey[] = [
   'store.s3.bucket',
   'store.s3.path_style',
   'log.level',
-];
-
-/** Keys that verbs of maintenance take as flags. */
-export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
-  ...STORE_KEYS,
   'maintenance.bytes_per_second_max',
+  'maintenance.bitmap_objects_min',
   'seal.crate_bytes',
   'compaction.ratio',
   'compaction.pack_bytes_max',
@@ -74,6 +70,7 @@ export function rewriteSettings(config: Config, catalog: Catalog, store: PackSto
     throttle: new Throttle(config.maintenance.bytesPerSecondMax),
     log,
     leaseMs: LEASE_MS,
+    bitmapObjectsMin: config.maintenance.bitmapObjectsMin,
     seal: config.seal,
     compaction: { ratio: compaction.ratio, packBytesMax: compaction.packBytesMax, deadPercent: compaction.deadPercent },
   };
@@ -98,6 +95,7 @@ export async function maintain(parts: MaintenanceParts, signal: AbortSignal): Pr
 function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] {
   const everyMs = config.maintenance.intervalMs;
   const rewrite = rewriteSettings(config, catalog, store, log);
+  const bitmaps = new LateBitmaps(rewrite);
   const { jobs } = catalog.maintenance;
   const due = (poolId: number | null): Promise<CompactPlan> => planCompaction(rewrite, { poolId, full: false });
   return [
@@ -113,13 +111,7 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       async enqueueDue() {
         for (const { poolId } of (await due(null)).merges) await jobs.enqueue('compact', poolId);
       },
-      async run({ poolId }, signal) {
-        const report = await compact(rewrite, await due(poolId), signal);
-        // Tried again later and later: the log says what was not sound.
-        if (report.failed > 0)
-          throw new PackhouseError('compaction-failed', `pool ${poolId} was not compacted`, { pool: poolId });
-        return report;
-      },
+      run: async ({ poolId }, signal) => compact(rewrite, await due(poolId), signal),
     },
     {
       kind: 'chunks',
@@ -130,30 +122,17 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       run: async ({ poolId }, signal) => compactChunks(rewrite, await planChunkMerges(rewrite, poolId, false), signal),
     },
     {
+      kind: 'bitmaps',
+      everyMs: everyMs * COMPACTION_INTERVALS,
+      enqueueDue: async () => void ((await bitmaps.due()).length > 0 && (await jobs.enqueue('bitmaps', null))),
+      run: (_, signal) => bitmaps.make(signal),
+    },
+    {
       kind: 'gather',
       everyMs: everyMs * COMPACTION_INTERVALS,
       enqueueDue: async () => void ((await due(null)).gathers.length > 0 && (await jobs.enqueue('gather', null))),
       run: async (_, signal) => compact(rewrite, { ...(await due(null)), merges: [] }, signal),
     },
     ...sweepKinds(config, rewrite),
-    ...snapshotKind({ config, catalog, store, log }),
-  ];
-}
-
-/** None when snapshots are turned off. */
-function snapshotKind({ config, catalog, store, log }: Omit<MaintenanceParts, 'onJob'>): JobKind[] {
-  const { intervalMs } = config.snapshot;
-  if (intervalMs === 0) return [];
-  const { jobs } = catalog.maintenance;
-  return [
-    {
-      kind: 'snapshot',
-      everyMs: Math.min(config.maintenance.intervalMs, intervalMs),
-      async enqueueDue() {
-        const doneMs = await jobs.lastDoneMs('snapshot');
-        if (doneMs === null || doneMs >= intervalMs) await jobs.enqueue('snapshot', null);
-      },
-      run: (_, signal) => writeSnapshot({ catalog, store, log }, signal),
-    },
   ];
 }

@@ -69,6 +69,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       requestBytesMax: config.limits.fetchRequestBytesMax,
       logRetentionSeconds: config.fetch.serveLogValues ? config.sweep.retentionMs / 1000 : 0,
       durationMsMax: config.fetch.maxDurationMs,
+      bitmapCommitsMin: config.fetch.bitmapCommitsMin,
       hiddenRefs,
       onFetch: (kind, objects) => {
         metrics.fetch(kind === 'negotiation' ? 'empty' : kind);

@@ -22,9 +22,8 @@ export interface ReachPart {
   readonly bytes: Buffer;
 }
 
-/** Null when no pack of the crate has bitmaps: then there is no sidecar. */
-export function encodeReachSidecar(parts: readonly ReachPart[]): Buffer | null {
-  if (parts.length === 0) return null;
+/** Without parts it says that no pack of the crate can have bitmaps. */
+export function encodeReachSidecar(parts: readonly ReachPart[]): Buffer {
   const head = Buffer.alloc(HEADER_BYTES + parts.length * ROW_BYTES);
   MAGIC.copy(head);
   head.writeUInt32BE(VERSION, 4);

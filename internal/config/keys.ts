@@ -64,6 +64,7 @@ export const KEYS = {
   'refs.hidden': text('', 'Prefixes of refs, separated by spaces, that are neither shown nor taken.', z.string()),
 
   'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.'),
+  'fetch.bitmap_commits_min': count(200, 'A fetch of fewer commits compares trees instead of asking reachability bitmaps.'),
   'fetch.serve_log_values': flag(true, 'Serve wants by oid of what refs pointed at before, while that is retained.'),
 
   'cache.bytes_max': size('256MiB', 'Memory for cached pack ranges, indexes and commit graphs.'),
@@ -99,6 +100,7 @@ export const KEYS = {
     '64MiB',
     'Bytes that maintenance of one process reads and writes in a second at most.',
   ),
+  'maintenance.bitmap_objects_min': count(1000, 'Packs of fewer objects get no reachability bitmaps.'),
   'maintenance.upload_lease': duration('1d', 'An upload that is not published by then is given up and removed.'),
 
   'tail.pool_bytes_max': size('64MiB', 'A pool with more in its tail takes further pushes straight to the store.'),

@@ -27,6 +27,25 @@ describe('fetch answers of random histories', () => {
   }
 });
 
+describe('fetch answers of random histories, with packs that are sealed and have bitmaps', () => {
+  let server: TestServer;
+  before(async () => {
+    const sealing = ['--maintenance-enabled', 'true', '--maintenance-interval', '50ms', '--seal-packs', '1'];
+    const bitmaps = ['--maintenance-bitmap-objects-min', '1', '--fetch-bitmap-commits-min', '1'];
+    const flags = ['--push-tail-bytes-max', '20KiB', '--fetch-serve-log-values', 'false', ...sealing, ...bitmaps];
+    server = await startServer({ flags: [...flags, ...MORE_FLAGS] });
+  });
+  after(async () => {
+    await server?.close();
+  });
+
+  for (let round = 0; round < ROUNDS; round++) {
+    test(`seed ${SEED + 1000 + round}`, async () => {
+      await new Round(server, SEED + 1000 + round).run();
+    });
+  }
+});
+
 class Round {
   readonly #server: TestServer;
   readonly #seed: number;

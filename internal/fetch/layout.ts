@@ -4,22 +4,17 @@ import { OidMap } from '../object/mod.ts';
 import { breath, type ChunkedBlobName, isChunked, type Location } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
+import { type EntryList, layOutPart, type PlacedPart } from './layout-part.ts';
 import type { Selection } from './select.ts';
 import type { ChunkedPart } from './write-chunked.ts';
-
-/** Entries of one pack, in order of place. */
-export interface EntryList {
-  readonly offsets: Float64Array;
-  readonly lengths: Float64Array;
-  /** Raw oids, one after the other. */
-  readonly oids: Buffer;
-}
 
 /** A piece of an answer: the entries of a stored pack copied as they are, some entries of one, or blobs that are kept as chunks. */
 export type Part =
   | { readonly kind: 'verbatim'; readonly pack: Pack }
   | { readonly kind: 'entries'; readonly pack: Pack; readonly entries: EntryList }
   | ({ readonly kind: 'chunked' } & ChunkedPart);
+
+type EntriesPart = Extract<Part, { kind: 'verbatim' | 'entries' }>;
 
 /** How an answer is put together: plain data, made before the first byte is sent. */
 export interface Layout {
@@ -38,6 +33,8 @@ export interface LayoutOptions {
   readonly ofsDelta: boolean;
   /** Thin packs may be copied as they are: what their deltas are based on is in the answer, or the client has it and takes thin packs. */
   readonly thinVerbatim: boolean;
+  /** The client takes deltas whose bases it has and is not sent. */
+  readonly takesThin: boolean;
   /** What the client has, unless it is in the answer, and takes deltas on. */
   readonly thinBases: OidMap;
 }
@@ -48,14 +45,20 @@ export async function layOut(view: RepositoryView, selection: Selection, options
   const { whole } = selection;
   const placed = whole.length > 1 && (await index.mayShare(whole)) ? new Placed(view.pool.graph.oidBytes) : null;
   const { parts, objectCount, chunked } = await wholeParts(view, selection, options, placed);
-  const wholePackOf = await wholeMembership(view, selection, placed, options);
+  const part = await layOutPart(view, selection, options.takesThin);
+  const inWhole = await wholeMembership(view, selection, placed, options);
+  const wholePackOf: Membership = (oid, at) => (part?.has(oid, at) ? part.pack.id : inWhole(oid, at));
   const ownCopies = await view.pool.isShared();
   const chosen = await chosenEntries(view, selection, wholePackOf, ownCopies, chunked);
+  if (part !== null) {
+    chunked.push(...part.blobs);
+    chosen.push(...partParts(part, options));
+  }
   const chunkedParts = chunked.length === 0 ? [] : [await chunkedPart(view, chunked, options.thinBases)];
-  const asTheyAre = new Set(parts.flatMap((part) => (part.kind === 'verbatim' ? [part.pack.id] : [])));
+  const asTheyAre = new Set(parts.flatMap((whole) => (whole.kind === 'verbatim' ? [whole.pack.id] : [])));
   return {
     parts: [...parts, ...chosen, ...chunkedParts],
-    objectCount: chosen.reduce((sum, { entries }) => sum + entries.offsets.length, objectCount) + chunked.length,
+    objectCount: chosen.reduce((sum, one) => sum + entryCountOf(one), objectCount) + chunked.length,
     mayBase(pack, oid, at) {
       let from = wholePackOf(oid, at);
       if (from < 0 && selection.chosen.has(oid, at) && (!selection.dropped.has(oid, at) || selection.explicit.has(oid, at))) {
@@ -72,6 +75,19 @@ export async function layOut(view: RepositoryView, selection: Selection, options
       return index.packs.get(from)!.tier === 'store' || (from < pack.id && !asTheyAre.has(from));
     },
   };
+}
+
+/** The entries of a pack that bitmaps have told of: as they are when those are all that there are. */
+function partParts({ pack, entries }: PlacedPart, { ofsDelta }: LayoutOptions): EntriesPart[] {
+  const count = entries.offsets.length;
+  if (count === 0) return [];
+  return [
+    count === pack.objectCount - pack.chunkedCount && ofsDelta ? { kind: 'verbatim', pack } : { kind: 'entries', pack, entries },
+  ];
+}
+
+function entryCountOf(part: EntriesPart): number {
+  return part.kind === 'verbatim' ? part.pack.objectCount - part.pack.chunkedCount : part.entries.offsets.length;
 }
 
 /** Large blobs come last, with those that the client has: versions of each other go as deltas. */
@@ -277,7 +293,7 @@ async function chosenEntries(
   wholePackOf: Membership,
   ownCopies: boolean,
   chunked: ChunkedBlobName[],
-): Promise<Extract<Part, { kind: 'entries' }>[]> {
+): Promise<EntriesPart[]> {
   const { chosen, dropped, explicit } = selection;
   const width = view.pool.graph.oidBytes;
   const slab = Buffer.from(chosen.slab());
@@ -301,7 +317,7 @@ async function chosenEntries(
     byPack.set(location.pack, rows);
     rows.add(location.offset, location.lengthBytes, slab, at);
   }
-  const parts: Extract<Part, { kind: 'entries' }>[] = [];
+  const parts: EntriesPart[] = [];
   for (const [pack, rows] of [...byPack].sort(([a], [b]) => a.id - b.id))
     parts.push({ kind: 'entries', pack, entries: await rows.sorted(width) });
   return parts;

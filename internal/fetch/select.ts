@@ -2,6 +2,7 @@ import type { Pack } from '../catalog/mod.ts';
 import { KIND_BLOB, KIND_COMMIT, KIND_TREE, OidMap } from '../object/mod.ts';
 import { type CommitRange, type RepositoryView, tipsWithin } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
+import { oidsAt, type SelectedPart, selectPart } from './select-part.ts';
 import { walkCommits, walkObject } from './walk.ts';
 
 /** What a fetch asks for, as nodes and oids that were proven. */
@@ -19,6 +20,8 @@ export interface SelectInput {
   readonly isShallow: boolean;
   /** Whether the client has objects that it said nothing about in detail: it named commits it has. */
   readonly clientHas: boolean;
+  /** Fewer commits are walked. */
+  readonly bitmapCommitsMin: number;
   readonly signal: AbortSignal;
 }
 
@@ -27,6 +30,8 @@ export interface Selection {
   /** Packs of which every object is sent that passes the filter, but for the tags in `leftOut`. */
   readonly whole: readonly Pack[];
   readonly leftOut: OidMap;
+  /** Objects of one more pack, all of which pass the filter. */
+  readonly part: SelectedPart | null;
   /** Objects chosen one by one, but for those in `dropped`. */
   readonly chosen: OidMap;
   readonly dropped: OidMap;
@@ -47,17 +52,18 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
   const selection = {
     whole: [] as Pack[],
     leftOut: new OidMap(width),
+    part: null as SelectedPart | null,
     chosen: new OidMap(width),
     dropped: new OidMap(width),
     explicit: new OidMap(width),
     had: new OidMap(width),
   };
   const wantedTags = new Set(input.wanted.flatMap((node) => tagChain(view, node)));
-  let walked = range.commits;
+  let walked: readonly number[] = range.commits;
   if (!input.isShallow && filter.byTable) {
     const { whole, rest } = wholePacks(input, wantedTags);
     selection.whole.push(...whole);
-    walked = rest;
+    walked = await takePart(input, rest, selection);
   }
 
   for (const node of input.wanted) if (range.isSent.has(node)) selection.explicit.add(graph.oid(node));
@@ -84,6 +90,29 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     selection.chosen.add(graph.oid(node));
   }
   return selection;
+}
+
+/** Takes what bitmaps tell of; the commits that are left are to be walked. */
+async function takePart(
+  input: SelectInput,
+  commits: readonly number[],
+  selection: { part: SelectedPart | null; chosen: OidMap; had: OidMap },
+): Promise<readonly number[]> {
+  const { view } = input;
+  const part = await selectPart(input, commits);
+  if (part === null) return commits;
+  const { reach, set, had } = part;
+  const width = view.pool.graph.oidBytes;
+  // In a shared pool the copies of a pack that is not all this repository's are the last choice: see layout.
+  if ((await view.pool.isShared()) && !view.packReached(reach.pack)) addAll(selection.chosen, oidsAt(reach, set, width));
+  else selection.part = part;
+  // New versions of large blobs are deltas of those that the client has.
+  addAll(selection.had, oidsAt(reach, had, width, reach.entryCount));
+  return commits.filter((node) => reach.positionOfNode(node) < 0);
+}
+
+function addAll(into: OidMap, oids: OidMap): void {
+  for (let i = 0; i < oids.size; i++) into.add(oids.oid(i));
 }
 
 /** Packs that are sent whole, and the commits whose trees must be walked all the same. */
@@ -153,7 +182,7 @@ export function tagChain(view: RepositoryView, node: number): number[] {
 async function autoTagsFor(input: SelectInput, selection: Selection): Promise<number[]> {
   const { view, range, filter } = input;
   const { graph, index } = view.pool;
-  const { chosen, dropped, explicit, whole } = selection;
+  const { chosen, dropped, explicit, whole, part } = selection;
   const wholeIds = new Set(whole.map((pack) => pack.id));
   const tags: number[] = [];
   for (const node of input.autoTags) {
@@ -167,6 +196,8 @@ async function autoTagsFor(input: SelectInput, selection: Selection): Promise<nu
       isSent = explicit.has(peeled.oid) || (chosen.has(peeled.oid) && !dropped.has(peeled.oid));
       const [location] = isSent || whole.length === 0 ? [null] : await index.among(peeled.oid, (pack) => wholeIds.has(pack.id));
       if (location) isSent = filter.passes(location.kind, location.sizeBytes);
+      const position = isSent || part === null ? -1 : part.reach.positionOf(peeled.oid, 0);
+      if (position >= 0) isSent = part!.set.has(position);
     }
     if (isSent) tags.push(...tagChain(view, node));
   }

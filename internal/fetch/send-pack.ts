@@ -48,7 +48,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   let sent = 0;
   let expanded = 0;
   try {
-    const { layout, options } = await planPack(input);
+    const { layout, options } = await planPack(input, settings.bitmapCommitsMin);
     const count = layout.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
@@ -80,7 +80,7 @@ function shortOf(error: unknown): string {
 }
 
 /** What an answer is made of: the objects that the client lacks, chosen and laid out. */
-export async function planPack(input: PlanInput) {
+export async function planPack(input: PlanInput, bitmapCommitsMin: number) {
   const { view, wants, shallow, request, signal } = input;
   const { graph } = view.pool;
   const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);
@@ -99,6 +99,7 @@ export async function planPack(input: PlanInput) {
     filter,
     isShallow: shallow.isShallow,
     clientHas: input.common.length > 0,
+    bitmapCommitsMin,
     signal,
   });
   const thin = request.thinPack && !shallow.isShallow && request.filter === null;
@@ -106,6 +107,7 @@ export async function planPack(input: PlanInput) {
     filter,
     ofsDelta: request.ofsDelta,
     thinVerbatim: thin || (input.common.length === 0 && request.filter === null),
+    takesThin: thin,
     thinBases: thin ? selection.had : new OidMap(graph.oidBytes),
   });
   return { layout, options: { ofsDelta: request.ofsDelta, signal } };

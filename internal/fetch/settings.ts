@@ -14,6 +14,8 @@ export interface FetchSettings {
   readonly logRetentionSeconds: number;
   /** The longest that an answer may take. */
   readonly durationMsMax: number;
+  /** An answer of fewer commits is found by comparing trees, not by bitmaps. */
+  readonly bitmapCommitsMin: number;
   readonly hiddenRefs: readonly string[];
   /** Told of each answer, for the counters. */
   readonly onFetch: (

@@ -3,6 +3,9 @@ import type { RepositoryView } from '../reach/mod.ts';
 import { planPack } from './send-pack.ts';
 import { packPieces } from './write-pack.ts';
 
+/** A history that is short is walked. */
+const BITMAP_COMMITS_MIN = 200;
+
 /** A pack that is made while it is read. */
 export interface PackStream {
   readonly objectCount: number;
@@ -19,13 +22,16 @@ export async function repositoryPack(view: RepositoryView, refs: Iterable<Ref>, 
     if (node >= 0) nodes.add(node);
     else objects.set(oid.toString('hex'), oid);
   }
-  const { layout, options } = await planPack({
-    view,
-    wants: { nodes: [...nodes], objects: [...objects.values()] },
-    common: [],
-    shallow: { update: null, cut: new Set(), extraWants: [], isShallow: false },
-    request: { thinPack: false, ofsDelta: true, includeTag: false, filter: null },
-    signal,
-  });
+  const { layout, options } = await planPack(
+    {
+      view,
+      wants: { nodes: [...nodes], objects: [...objects.values()] },
+      common: [],
+      shallow: { update: null, cut: new Set(), extraWants: [], isShallow: false },
+      request: { thinPack: false, ofsDelta: true, includeTag: false, filter: null },
+      signal,
+    },
+    BITMAP_COMMITS_MIN,
+  );
   return { objectCount: layout.objectCount, pieces: packPieces(view, layout, { ...options, onExpanded: () => {} }) };
 }

@@ -14,7 +14,8 @@ import {
 } from '../packformat/mod.ts';
 import { breath } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
-import { type EntryList, type Layout, type Part, placeOf } from './layout.ts';
+import { type Layout, type Part, placeOf } from './layout.ts';
+import type { EntryList } from './layout-part.ts';
 import { chunkedEntries } from './write-chunked.ts';
 
 /** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
@@ -185,7 +186,10 @@ class EntryWriter {
     const { distance, size } = this.#header;
     const width = this.#view.pool.graph.oidBytes;
     const base = placeOf(entries.offsets, entries.offsets[i]! - distance);
-    if (base < 0) return null;
+    if (base < 0) {
+      const thin = entries.thinBase?.(entries.offsets[i]! - distance) ?? null;
+      return thin === null ? null : encodeEntryHeader(0, size, thin);
+    }
     if (!this.#options.ofsDelta) return encodeEntryHeader(0, size, entries.oids.subarray(base * width, (base + 1) * width));
     const now = distance + moved[i]! - moved[base]!;
     return now === distance ? 'as-it-is' : encodeEntryHeader(0, size, now);

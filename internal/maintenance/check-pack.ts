@@ -5,6 +5,7 @@ import { kindName, oidLength, type Severities, STRICT_SEVERITIES, severitiesWith
 import type { PackExtent } from '../packread/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import { compareIdx } from './check-idx.ts';
+import { compareReach } from './check-reach.ts';
 import { parseGraph } from './graph-records.ts';
 import type { PoolContent } from './pool-content.ts';
 import type { ProblemList } from './problems.ts';
@@ -59,7 +60,10 @@ export async function checkContent(
   try {
     const verified = received.pack;
     await compareIndex(parts.catalog, content, pack, verified, problems);
-    if (pack.tier === 'store') await compareIdx(parts.store, pack, verified, problems);
+    if (pack.tier === 'store') {
+      await compareIdx(parts.store, pack, verified, problems);
+      await compareReach(parts, content, pack, received.place, problems);
+    }
     compareGraph(content, pack, verified, problems);
     return verified;
   } finally {

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import { encodeReachSidecar } from '../bitmap/mod.ts';
 import type { SwapOutput } from '../catalog/mod.ts';
 import { oidLength } from '../object/mod.ts';
 import { crateKey, sidecarKey } from '../packstore/mod.ts';
@@ -97,6 +98,10 @@ export class CrateLoad {
       output: outputOf(one),
     }));
     await writeCrateManifest(this.#settings, key, this.#reason, crate, signal);
+    // An empty one says that there is nothing to be made.
+    if (laid.every(({ pack }) => pack.reach === undefined)) return;
+    const parts = laid.flatMap(({ pack: { reach }, extentOffset }) => (reach ? [{ extentOffset, bytes: reach }] : []));
+    await store.put(sidecarKey(key, 'reach'), encodeReachSidecar(parts), { signal });
   }
 
   /** What is put is hashed on the way: bytes that are not the ones that were verified do not become a crate. */
@@ -145,6 +150,7 @@ export class CrateLoad {
       await catalog.maintenance.abortOutputs(key, [...open], async () => {
         await store.delete(key);
         await store.delete(sidecarKey(key, 'idx'));
+        await store.delete(sidecarKey(key, 'reach'));
         await store.delete(sidecarKey(key, 'manifest'));
       });
       for (const { poolId, token } of open) await catalog.maintenance.release(poolId, token);

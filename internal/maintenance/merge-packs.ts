@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { PackhouseError } from '../base/mod.ts';
+import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { Pack, PackSummary } from '../catalog/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
-import { type RepackedPack, repack } from '../repack/mod.ts';
+import { makeReach, type RepackedPack, repack } from '../repack/mod.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { OutsideObjects, packPieces } from './pack-source.ts';
 import type { PreparedPack, PreparedSwap } from './prepared.ts';
@@ -68,12 +68,31 @@ async function mergeLeased(
       checksum: made.checksum,
       read: (reading) => createReadStream(made.path, { highWaterMark: PIECE_BYTES, signal: reading }),
       idx: () => idx,
+      ...(await reachOf(settings, poolId, made, format, signal)),
       output: { objectCount, ...facts, hasDuplicates, tables: { kind: 'made', blocks: rows, graph }, chunkedOids },
     };
     return { pack, dispose: () => made.dispose() };
   } catch (error) {
     await made.dispose();
     throw error;
+  }
+}
+
+/** Bitmaps of a pack that is worth them. Without them it is only slower to read, so nothing that goes wrong here holds a merge up. */
+async function reachOf(
+  { log, bitmapObjectsMin }: RewriteSettings,
+  poolId: number,
+  made: RepackedPack,
+  format: ObjectFormat,
+  signal: AbortSignal,
+): Promise<Pick<PreparedPack, 'reach'>> {
+  if (made.objectCount < bitmapObjectsMin) return {};
+  try {
+    return { reach: await makeReach(made, format, signal) };
+  } catch (error) {
+    signal.throwIfAborted();
+    log.error({ pool: poolId, code: codeOf(error), error: messageOf(error) }, 'a pack got no bitmaps');
+    return {};
   }
 }
 

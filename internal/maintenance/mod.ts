@@ -14,6 +14,7 @@ export {
   planChunkMerges,
 } from './compact-chunks.ts';
 export { type FsckOptions, type FsckSummary, fsck } from './fsck.ts';
+export { LateBitmaps } from './late-bitmaps.ts';
 export type { CompactPlan } from './plan-compact.ts';
 export { type Problem, problemLine } from './problems.ts';
 export { type OrphanReport, type RetireReport, type RetireSettings, removeOrphans, retire } from './retire.ts';

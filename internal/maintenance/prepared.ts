@@ -11,6 +11,8 @@ export interface PreparedPack {
   read(signal: AbortSignal): AsyncIterable<Buffer>;
   /** The version 2 index; after `read`. */
   idx(): Buffer;
+  /** Its reachability bitmaps; null: it can have none. When undefined nobody has tried yet. */
+  readonly reach?: Buffer | null;
   /** What the catalog is to know of it, but for its place. */
   readonly output: Omit<SwapOutput, 'packId' | 'extentOffset' | 'lengthBytes' | 'checksum'>;
 }

@@ -5,6 +5,7 @@ export interface Problem {
    * - `content`: they are not a sound pack
    * - `index`: object_blocks or the packs row say something else than the pack
    * - `idx`: the .idx beside a store pack is not what git would write
+   * - `reach`: the .reach beside a store pack says something else than its commits and trees
    * - `chunks`: a chunked blob's recipe is absent or does not fit, or a chunk is not what it is said to be
    * - `graph`: graph_blocks say something else than the pack's commits and tags
    * - `fact`: all_reached, based or tips claim what is not so
@@ -12,7 +13,7 @@ export interface Problem {
    * - `link`: something that refs reach is not stored
    * - `orphan`: a row, or an object of the store, that belongs to nothing
    */
-  readonly kind: 'bytes' | 'content' | 'index' | 'idx' | 'chunks' | 'graph' | 'fact' | 'ref' | 'link' | 'orphan';
+  readonly kind: 'bytes' | 'content' | 'index' | 'idx' | 'reach' | 'chunks' | 'graph' | 'fact' | 'ref' | 'link' | 'orphan';
   readonly message: string;
   readonly pool?: number;
   readonly pack?: number;

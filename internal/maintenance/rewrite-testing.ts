@@ -46,6 +46,7 @@ export class Yard {
       throttle: new Throttle(Number.POSITIVE_INFINITY),
       log: createLogger('silent'),
       leaseMs: 60_000,
+      bitmapObjectsMin: 1000,
       seal: { bytes: 8 << 20, packs: 500, ageMs: 600_000, crateBytes: 64 << 20 },
       compaction: { ratio: 2, packBytesMax: 4 * 2 ** 30, deadPercent: 30 },
     };

@@ -19,6 +19,8 @@ export interface RewriteSettings {
   readonly log: Logger;
   /** How long packs stay leased after the last sign of life. */
   readonly leaseMs: number;
+  /** Packs of fewer objects get no reachability bitmaps. */
+  readonly bitmapObjectsMin: number;
   readonly seal: {
     /** A pool's tail is sealed at so many bytes, so many packs, or when its oldest pack is so old. */
     readonly bytes: number;

@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
-import type { PackStore } from '../packstore/mod.ts';
+import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { ByteCache } from './byte-cache.ts';
 
 /** Store packs are cached in blocks of this size, aligned in the pack; scattered reads fetch one, sequential reads many at once. */
@@ -93,6 +93,15 @@ export class PackBytes {
     const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
     if (bytes === undefined) throw missingPack(pack);
     return bytes.subarray(offset, offset + lengthBytes);
+  }
+
+  /** Bytes of the `.reach` beside a pack's crate: how many there are, 0 when it has none, and ranges of them. Not cached here. */
+  reachSidecar(pack: PackExtent): { lengthBytes(): Promise<number>; read(offset: number, lengthBytes: number): Promise<Buffer> } {
+    const key = sidecarKey(pack.crateKey!, 'reach');
+    return {
+      lengthBytes: async () => (await this.#store.head(key))?.lengthBytes ?? 0,
+      read: (offset, lengthBytes) => this.#store.get(key, { offset, lengthBytes }),
+    };
   }
 
   #assemble(poolId: number, pack: PackExtent, offset: number, lengthBytes: number): Buffer | undefined {

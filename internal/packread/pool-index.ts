@@ -143,6 +143,11 @@ export class PoolIndex {
     return this.#stores.find((store) => store.pack.id === pack.id)!.blocks as ObjectBlock[];
   }
 
+  /** The rows of a store pack by oid, counted through all its blocks; null until it is loaded whole. */
+  rowsOf(pack: Pack): OidMap | null {
+    return this.#stores.find((store) => store.pack.id === pack.id)?.map ?? null;
+  }
+
   /** Loads the tail packs that were added without their blocks. Whoever comes meanwhile waits: until it is done nothing can be told absent. */
   async #loadTails(): Promise<void> {
     while (this.#tailPending.length > 0) {

@@ -8,8 +8,9 @@ export { type CommitRange, commitRange, type RangeOptions } from './ancestry.ts'
 export { type Connectivity, checkConnectivity, type IncomingLinks, linkKey } from './connectivity.ts';
 export { CommitGraph } from './graph.ts';
 export { flood, NodeSet } from './marks.ts';
+export type { PackReach } from './pack-reach.ts';
 export { PoolView } from './pool-view.ts';
 export { proveReached, reachedWithLog } from './prove.ts';
 export { Repositories } from './repositories.ts';
-export { RepositoryView, tipsWithin } from './repository-view.ts';
+export { type PackPart, RepositoryView, tipsWithin } from './repository-view.ts';
 export { diffTree, kindOfMode, listTree, type TreeSource } from './tree-walk.ts';

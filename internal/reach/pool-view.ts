@@ -3,6 +3,7 @@ import { type Catalog, isSharedPool, type ObjectBlock, type Pack } from '../cata
 import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
 import { ObjectReader, type PackBytes, PoolIndex, type StoredObject } from '../packread/mod.ts';
 import { CommitGraph } from './graph.ts';
+import { PackReaches } from './pack-reach.ts';
 import type { TreeSource } from './tree-walk.ts';
 
 /** How long a pool that was one repository's is taken for that. */
@@ -19,6 +20,8 @@ export class PoolView implements TreeSource {
   readonly graph: CommitGraph;
   readonly reader: ObjectReader;
   readonly bytes: PackBytes;
+  /** Reachability bitmaps of packs. */
+  readonly reaches: PackReaches;
   readonly #catalog: Catalog;
   /** Packs whose place others have taken: they are not shown any more, whoever still tells of them. */
   readonly #replaced = new Set<number>();
@@ -34,10 +37,11 @@ export class PoolView implements TreeSource {
     this.index = new PoolIndex(catalog, poolId, format);
     this.graph = graph;
     this.reader = new ObjectReader(bytes, this.index);
+    this.reaches = new PackReaches(bytes, this.index, this.graph);
   }
 
   get memoryBytes(): number {
-    return this.index.bytes + this.graph.bytes + this.reader.bytes;
+    return this.index.bytes + this.graph.bytes + this.reader.bytes + this.reaches.bytes;
   }
 
   /**
@@ -81,6 +85,7 @@ export class PoolView implements TreeSource {
       await view.#load(packs);
     }
     view.index.adopt(this.index);
+    view.reaches.adopt(this.reaches);
     return view;
   }
 

@@ -1,7 +1,7 @@
 import { PackhouseError } from '../base/mod.ts';
 import { KIND_BLOB, KIND_TREE, OidMap } from '../object/mod.ts';
 import { flood, NodeSet } from './marks.ts';
-import type { RepositoryView } from './repository-view.ts';
+import type { Closure, PackPart, RepositoryView } from './repository-view.ts';
 import { listTree } from './tree-walk.ts';
 
 /** How many trees and blobs a walk may visit before it gives up: an answer of "not proven", never a wrong one. */
@@ -9,7 +9,7 @@ const WALK_OBJECTS_MAX = 30_000_000;
 
 /**
  * For each raw oid, whether this repository's own refs reach it: 1 or 0. Presence in the pool is never an answer. In order of cost: the
- * commit graph; packs that are reached as a whole; a walk of the trees from this repository's tips. In a pool that is shared the walk
+ * commit graph; packs that are reached as a whole; bitmaps; a walk of the trees from this repository's tips. In a pool that is shared the walk
  * looks for what is stored nowhere too, so that the time it takes does not tell what others have stored.
  */
 export async function proveReached(view: RepositoryView, oids: Buffer, signal?: AbortSignal): Promise<Uint8Array> {
@@ -45,8 +45,8 @@ export async function proveReached(view: RepositoryView, oids: Buffer, signal?: 
   if (walk.length > 0) {
     const wanted = new OidMap(width);
     for (const i of walk) wanted.add(oids, i * width);
-    const found = await walkFor(view, wanted, signal);
-    for (const i of walk) if (found.has(oids, i * width)) proven[i] = 1;
+    const closure = await closureFor(view, wanted, signal);
+    for (const i of walk) if (holds(closure, oids, i * width)) proven[i] = 1;
   }
   return proven;
 }
@@ -57,12 +57,27 @@ function reachesEveryPack(view: RepositoryView): boolean {
   return true;
 }
 
-/** Which of the wanted trees and blobs the refs reach, by walking them: newest commits first, until all are found. */
-async function walkFor(view: RepositoryView, wanted: OidMap, signal?: AbortSignal): Promise<OidMap> {
+function holds({ part, seen }: Closure, oids: Buffer, at: number): boolean {
+  return isIn(part, oids, at) || seen.has(oids, at);
+}
+
+function isIn(part: PackPart | null, oids: Buffer, at: number): boolean {
+  const position = part === null ? -1 : part.reach.positionOf(oids, at);
+  return position >= 0 && part!.set.has(position);
+}
+
+/**
+ * Trees and blobs that the refs reach, at least so many that it is told of each of those wanted: by the bitmaps of the largest pack, then by walking
+ * what is not in it, newest commits first, until all are found.
+ */
+async function closureFor(view: RepositoryView, wanted: OidMap, signal?: AbortSignal): Promise<Closure> {
   if (view.closure !== null) return view.closure;
+  const part = await view.reachedInPack();
   const seen = new OidMap(wanted.oidBytes);
-  let left = wanted.size;
+  let left = 0;
+  for (let i = 0; i < wanted.size; i++) if (!isIn(part, wanted.oid(i), 0)) left++;
   const meet = (data: Buffer, at: number): boolean => {
+    if (isIn(part, data, at)) return false;
     const known = seen.size;
     seen.add(data, at);
     if (seen.size === known) return false;
@@ -71,24 +86,33 @@ async function walkFor(view: RepositoryView, wanted: OidMap, signal?: AbortSigna
       throw new PackhouseError('walk-limit', `walk visited more than ${WALK_OBJECTS_MAX} objects`);
     return left > 0;
   };
-  for (const root of await rootsOf(view, view.reached())) {
-    if (left === 0) return seen;
+  if (left === 0) return { part, seen };
+  for (const root of await rootsOf(view, view.reached(), part)) {
+    if (left === 0) return { part, seen };
     signal?.throwIfAborted();
     if (meet(root.oid, 0) && root.kind === KIND_TREE) await listTree(view.pool, view.format, root.oid, meet);
   }
-  if (left > 0) view.closure = seen;
-  return seen;
+  const closure = { part, seen };
+  if (left > 0) view.closure = closure;
+  return closure;
 }
 
-/** Root trees of commits, newest first, and trees and blobs that tags or refs name directly. */
-export async function rootsOf(view: RepositoryView, nodes: NodeSet): Promise<{ oid: Buffer; kind: number }[]> {
+/** Root trees of commits that are not in a part of a pack, newest first, and trees and blobs that tags or refs name directly. */
+export async function rootsOf(
+  view: RepositoryView,
+  nodes: NodeSet,
+  part: PackPart | null = null,
+): Promise<{ oid: Buffer; kind: number }[]> {
   const { graph } = view.pool;
   const commits: number[] = [];
   const roots: { oid: Buffer; kind: number }[] = [];
   for (let node = 0; node < graph.size; node++) {
     if (!nodes.has(node)) continue;
-    if (graph.isCommit(node)) commits.push(node);
-    else if (graph.isTag(node) && (graph.targetKind(node) === KIND_TREE || graph.targetKind(node) === KIND_BLOB)) {
+    if (graph.isCommit(node)) {
+      const position = part === null ? -1 : part.reach.positionOfNode(node);
+      if (position < 0 || !part!.set.has(position)) commits.push(node);
+    }
+    if (graph.isTag(node) && (graph.targetKind(node) === KIND_TREE || graph.targetKind(node) === KIND_BLOB)) {
       roots.push({ oid: Buffer.from(graph.target(node)), kind: graph.targetKind(node) });
     }
   }

@@ -1,9 +1,24 @@
+import { codeOf } from '../base/mod.ts';
+import type { BitSet } from '../bitmap/mod.ts';
 import type { Pack, Ref, RepositoryState } from '../catalog/mod.ts';
 import { followedHead } from '../catalog/mod.ts';
 import type { ObjectFormat, OidMap } from '../object/mod.ts';
 import { commitRange } from './ancestry.ts';
 import { flood, NodeSet } from './marks.ts';
+import type { PackReach } from './pack-reach.ts';
 import type { PoolView } from './pool-view.ts';
+
+/** Some objects of a pack that has bitmaps: a set of positions. */
+export interface PackPart {
+  readonly reach: PackReach;
+  readonly set: BitSet;
+}
+
+/** Trees and blobs: those of a part of a pack, and others. */
+export interface Closure {
+  readonly part: PackPart | null;
+  readonly seen: OidMap;
+}
 
 /**
  * One repository as of one snapshot of the catalog. Never changed once made (its caches only fill), so that a request that began with
@@ -29,8 +44,9 @@ export class RepositoryView {
   readonly memo = new Map<string, unknown>();
   #reached: NodeSet | null = null;
   #reachedPacks = new Map<number, boolean>();
-  /** Every tree and blob that the refs reach, once a walk has found them all. */
-  closure: OidMap | null = null;
+  #packPart: Promise<PackPart | null> | null = null;
+  /** Every tree and blob that the refs reach, once they were all found. */
+  closure: Closure | null = null;
 
   constructor(owner: string, name: string, pool: PoolView, state: RepositoryState, refs: ReadonlyMap<string, Ref>) {
     this.id = state.id;
@@ -53,12 +69,13 @@ export class RepositoryView {
     const refs = state.refs.length === 0 ? this.refs : mergeRefs(this.refs, state);
     const view = new RepositoryView(this.owner, this.name, pool, state, refs);
     if (state.refs.length === 0) {
-      view.closure = this.closure;
+      view.closure = pool === this.pool || this.closure?.part === null ? this.closure : null;
       if (sameHead && state.private === this.private) for (const [key, value] of this.memo) view.memo.set(key, value);
     }
     // Numbers of commits, and packs, are those of one view of the pool.
     if (pool !== this.pool) return view;
     if (state.refs.length === 0) {
+      view.#packPart = this.#packPart;
       view.#reached = this.#reached;
       view.#reachedPacks = this.#reachedPacks;
     } else if (this.#reached !== null && this.#onlyGrew(state)) {
@@ -91,7 +108,8 @@ export class RepositoryView {
       },
       this.refs,
     );
-    view.closure = this.closure;
+    // Part of a pack that may not be shown any more is of no use.
+    if (this.closure?.part === null) view.closure = this.closure;
     for (const [key, value] of this.memo) view.memo.set(key, value);
     return view;
   }
@@ -130,6 +148,37 @@ export class RepositoryView {
     const whole = pack.allReached && tipsWithin(this.pool, pack, this.reached());
     this.#reachedPacks.set(pack.id, whole);
     return whole;
+  }
+
+  /**
+   * What the refs reach of the largest pack that has bitmaps, as a set of its positions: all of it that commits of the pack lead to. Null when no
+   * pack has them, or when they are of no use.
+   */
+  async reachedInPack(): Promise<PackPart | null> {
+    this.#packPart ??= this.#findPackPart().catch((error: unknown) => {
+      this.#packPart = null;
+      throw error;
+    });
+    return this.#packPart;
+  }
+
+  async #findPackPart(): Promise<PackPart | null> {
+    const { pool } = this;
+    const reach = await pool.reaches.largest();
+    if (reach === null) return null;
+    const nodes: number[] = [];
+    const reached = this.reached();
+    for (let node = 0; node < pool.graph.size; node++)
+      if (reached.has(node) && pool.graph.isCommit(node) && reach.positionOfNode(node) >= 0) nodes.push(node);
+    const set = reach.emptySet();
+    try {
+      await reach.addReached(set, nodes, pool, this.format);
+    } catch (error) {
+      if (codeOf(error) !== 'bad-bitmap') throw error;
+      pool.reaches.distrust(reach.pack);
+      return null;
+    }
+    return { reach, set };
   }
 
   /** The oid that HEAD resolves to, null while unborn. */

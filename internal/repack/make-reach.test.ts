@@ -30,16 +30,13 @@ describe('bitmaps of a repacked pack', () => {
     await pack.dispose();
   });
 
-  test('are not made for a pack that is small, or not closed', async () => {
+  test('are not made for a pack that is not closed', async () => {
     const repository = await syntheticHistory({ commits: 400 }).into();
     const commits = await commitsOf(repository);
     const packs = await stepPacks(repository, [commits[2]!, commits.at(-1)!]);
-    const small = await repackOf(packs.slice(0, 1), repository);
-    assert.equal(await makeReach(small, 'sha1', signal), null);
     const open = await repackOf(packs.slice(1), repository);
-    assert.ok(open.objectCount > 1000);
     assert.equal(await makeReach(open, 'sha1', signal), null);
-    await Promise.all([small.dispose(), open.dispose()]);
+    await open.dispose();
   });
 
   test('are refused when the file is not what its table says', async () => {

@@ -12,7 +12,8 @@
  * The result holds each object once and the bases of all its deltas, and is never larger than the inputs with the outside bases that their
  * deltas need. Any doubt throws `repack-unsound`, which means: keep the inputs.
  */
-export { makeReach } from './make-reach.ts';
+export { makeReach, reachTable } from './make-reach.ts';
+export { verifyReach } from './reach-work.ts';
 export { repack } from './repack.ts';
 export {
   DEFAULT_REPACK_SETTINGS,

@@ -1,5 +1,4 @@
 import { codeOf, messageOf } from '../base/mod.ts';
-import type { SpoolSource } from '../ingest/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { applyDelta, ENTRY_REF_DELTA, emptyEntryHeader, Inflater, readEntryHeader } from '../packformat/mod.ts';
 import { unsound } from './object-table.ts';
@@ -15,9 +14,14 @@ export interface FileTable {
   readonly offsets: Float64Array;
 }
 
+/** Bytes of a pack: `buffer[at, end)` are those from an offset on, at least so many as were asked for if there are. */
+export interface Windows {
+  window(offset: number, minimum: number): { readonly buffer: Buffer; readonly at: number; readonly end: number };
+}
+
 /** Reads objects of a self-contained pack in a file, by row. What was made last is kept, up to a bound. */
 export class PackTrees {
-  readonly #source: SpoolSource;
+  readonly #source: Windows;
   readonly #table: FileTable;
   readonly #width: number;
   /** Where each entry starts, ascending, and behind the last one where it ends. */
@@ -28,7 +32,7 @@ export class PackTrees {
   readonly #cache = new Map<number, Buffer>();
   #cachedBytes = 0;
 
-  constructor(source: SpoolSource, table: FileTable) {
+  constructor(source: Windows, table: FileTable) {
     this.#source = source;
     this.#table = table;
     this.#width = oidLength(table.format);
