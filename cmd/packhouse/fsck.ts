@@ -5,6 +5,7 @@ import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import { type FsckSummary, fsck, type Problem, problemLine } from '../../internal/maintenance/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, withDatabase } from './cli.ts';
+import { progressLine } from './verb-parts.ts';
 import { openStore, packLimitsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
@@ -108,10 +109,4 @@ async function find(catalog: Catalog, { owner, name }: RepositoryName) {
 function summaryLine({ packs, objects, repositories, refs, unfinishedUploads, problems }: FsckSummary): string {
   const unfinished = unfinishedUploads === 0 ? '' : `, ${unfinishedUploads} unfinished uploads`;
   return `${problems} problems in ${packs} packs (${objects} objects read), ${repositories} repositories (${refs} refs)${unfinished}`;
-}
-
-/** Shows one line that the next one replaces, on a terminal only. */
-function progressLine(): (text: string) => void {
-  if (!process.stderr.isTTY) return () => undefined;
-  return (text) => void process.stderr.write(`\r\u001b[K${text}`);
 }

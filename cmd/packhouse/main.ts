@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { messageOf } from '../../internal/base/mod.ts';
+import { backupCommand, restoreCommand } from './backup.ts';
 import { catCommand } from './cat.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
 import { compactCommand } from './compact.ts';
@@ -15,9 +16,11 @@ import { holdCommand } from './hold.ts';
 import { importCommand } from './import.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
+import { rebuildCommand } from './rebuild.ts';
 import { repoCommand } from './repo.ts';
 import { sealCommand } from './seal.ts';
 import { serveCommand } from './serve.ts';
+import { snapshotCommand } from './snapshot.ts';
 import { statsCommand } from './stats.ts';
 import { sweepCommand } from './sweep.ts';
 import { tokenCommand } from './token.ts';
@@ -50,6 +53,10 @@ const verbs = [
   undeleteCommand,
   reflogCommand,
   holdCommand,
+  snapshotCommand,
+  rebuildCommand,
+  backupCommand,
+  restoreCommand,
   importCommand,
   ejectCommand,
   catCommand,

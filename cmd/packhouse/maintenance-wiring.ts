@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { Logger } from '../../internal/base/mod.ts';
+import { type Logger, PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
@@ -19,6 +19,7 @@ import {
 } from '../../internal/maintenance/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
+import { writeSnapshot } from '../../internal/recovery/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
 import { sweepKinds } from './sweep-wiring.ts';
 
@@ -30,8 +31,8 @@ const BASES_BYTES_MAX = 32 << 20;
 /** Packs and crates are looked through more rarely than the tail: there is no hurry. */
 const COMPACTION_INTERVALS = 4;
 
-/** Keys that verbs of maintenance take as flags. */
-export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
+/** Keys that verbs take as flags which work on catalog and store. */
+export const STORE_KEYS: readonly ConfigKey[] = [
   'data.dir',
   'database.url',
   'store.kind',
@@ -40,6 +41,11 @@ export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
   'store.s3.bucket',
   'store.s3.path_style',
   'log.level',
+];
+
+/** Keys that verbs of maintenance take as flags. */
+export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
+  ...STORE_KEYS,
   'maintenance.bytes_per_second_max',
   'maintenance.bitmap_objects_min',
   'seal.crate_bytes',
@@ -111,7 +117,13 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       async enqueueDue() {
         for (const { poolId } of (await due(null)).merges) await jobs.enqueue('compact', poolId);
       },
-      run: async ({ poolId }, signal) => compact(rewrite, await due(poolId), signal),
+      async run({ poolId }, signal) {
+        const report = await compact(rewrite, await due(poolId), signal);
+        // Tried again later and later: the log says what was not sound.
+        if (report.failed > 0)
+          throw new PackhouseError('compaction-failed', `pool ${poolId} was not compacted`, { pool: poolId });
+        return report;
+      },
     },
     {
       kind: 'chunks',
@@ -134,5 +146,24 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
       run: async (_, signal) => compact(rewrite, { ...(await due(null)), merges: [] }, signal),
     },
     ...sweepKinds(config, rewrite),
+    ...snapshotKind({ config, catalog, store, log }),
+  ];
+}
+
+/** None when snapshots are turned off. */
+function snapshotKind({ config, catalog, store, log }: Omit<MaintenanceParts, 'onJob'>): JobKind[] {
+  const { intervalMs } = config.snapshot;
+  if (intervalMs === 0) return [];
+  const { jobs } = catalog.maintenance;
+  return [
+    {
+      kind: 'snapshot',
+      everyMs: Math.min(config.maintenance.intervalMs, intervalMs),
+      async enqueueDue() {
+        const doneMs = await jobs.lastDoneMs('snapshot');
+        if (doneMs === null || doneMs >= intervalMs) await jobs.enqueue('snapshot', null);
+      },
+      run: (_, signal) => writeSnapshot({ catalog, store, log }, signal),
+    },
   ];
 }

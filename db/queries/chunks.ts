@@ -59,7 +59,7 @@ export async function insertChunkPackIntent(
 ): Promise<void> {
   await db.query(
     `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token, lease_until)
-       values ($1, $2, 'chunks', 'intent', $3, 0, 0, $4, now() + interval '1 day')`,
+       values ($1, $2, 'chunks', 'intent', $3, 0, 0, $4, null)`,
     [poolId, id, crateKey, lease],
   );
 }

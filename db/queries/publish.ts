@@ -114,7 +114,10 @@ export async function reservePackIds(db: Queryable, count: number): Promise<numb
   return rows.map((row) => row.id);
 }
 
-/** Writes the intent row of a store pack before its upload begins: what the reaper finds when the upload is never published. */
+/**
+ * Writes the intent row of a store pack before its upload begins: what the reaper finds when the upload is never published. It has no end of its
+ * own: it is given up `maintenance.upload_lease` after it was made.
+ */
 export async function insertPackIntent(
   db: Queryable,
   poolId: number,
@@ -124,7 +127,7 @@ export async function insertPackIntent(
 ): Promise<void> {
   await db.query(
     `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token, lease_until)
-       values ($1, $2, 'store', 'intent', $3, 0, 0, $4, now() + interval '1 day')`,
+       values ($1, $2, 'store', 'intent', $3, 0, 0, $4, null)`,
     [poolId, id, crateKey, lease],
   );
 }

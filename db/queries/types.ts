@@ -40,6 +40,18 @@ export interface AccessTokens {
   token_sha256: Buffer;
 }
 
+export interface CatalogSnapshots {
+  chain: string;
+  fingerprint: string;
+  ordinal: number;
+  push_id: number;
+  sha256: Buffer;
+  snapshot: string;
+  store_key: string;
+  stored_bytes: number;
+  taken_at: Timestamp;
+}
+
 export interface ChunkedBlobs {
   adler: number;
   adlers: ArrayType<number>;
@@ -323,6 +335,7 @@ export interface VRepositorySize {
 
 export interface DB {
   access_tokens: AccessTokens;
+  catalog_snapshots: CatalogSnapshots;
   chunked_blobs: ChunkedBlobs;
   chunks: Chunks;
   graph_blocks: GraphBlocks;

@@ -14,6 +14,7 @@ import { HistoryCatalog } from './history-catalog.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import { isCopied, publishRequest } from './publish-request.ts';
 import { RetireCatalog } from './retire-catalog.ts';
+import { SnapshotCatalog } from './snapshot-catalog.ts';
 import { SweepCatalog } from './sweep-catalog.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
@@ -43,6 +44,8 @@ export class Catalog {
   readonly chunkMoves: ChunkMoves;
   /** Leases, swaps and jobs. */
   readonly maintenance: MaintenanceCatalog;
+  /** How the catalog is written down, and made again. */
+  readonly snapshots: SnapshotCatalog;
   #packIds: number[] = [];
   /** Statements sent, for the counters of a benchmark or a test. */
   statements = 0;
@@ -71,6 +74,7 @@ export class Catalog {
     this.chunks = new ChunkCatalog(this.#pool, () => void this.statements++);
     this.chunkMoves = new ChunkMoves(this.#pool);
     this.maintenance = new MaintenanceCatalog(this.#pool);
+    this.snapshots = new SnapshotCatalog(options.url);
   }
 
   /** For typed queries of other rooms that keep their own tables (access tokens). */

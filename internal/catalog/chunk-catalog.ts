@@ -179,8 +179,20 @@ export async function copyChunkTables(
       part.map(({ length }) => length),
     );
   }
+  await copyRecipeRows(client, 'chunked_blobs', poolId, packId, chunked, chunkPackId);
+}
+
+/** Copies recipes into `table`, as rows of chunked_blobs. */
+export async function copyRecipeRows(
+  client: pg.ClientBase,
+  table: string,
+  poolId: number,
+  packId: number,
+  chunked: readonly ChunkedBlob[],
+  chunkPackId: number | null,
+): Promise<void> {
   const columns = 'pool_id, pack_id, oid, size, adler, sha256s, chunk_packs, offsets, lengths, sizes, adlers';
-  const into = client.query(copyFrom(`copy chunked_blobs (${columns}) from stdin`));
+  const into = client.query(copyFrom(`copy ${table} (${columns}) from stdin`));
   await pipeline(Readable.from(recipeLines(poolId, packId, chunked, chunkPackId)), into);
 }
 

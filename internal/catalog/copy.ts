@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { PoolClient } from 'pg';
+import type { ClientBase } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { numberArray } from '../../db/queries/publish.ts';
 import type { ObjectBlock } from './types.ts';
@@ -21,7 +21,7 @@ function* graphLines(poolId: number, packId: number, graph: readonly Buffer[]): 
 
 /** Copies a pack's object blocks and graph blocks inside the caller's transaction. */
 export async function copyPackTables(
-  client: PoolClient,
+  client: ClientBase,
   poolId: number,
   packId: number,
   oidBytes: number,

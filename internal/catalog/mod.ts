@@ -13,6 +13,8 @@ export type { Job } from './job-catalog.ts';
 export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type { Hold } from './retire-catalog.ts';
 export { crateSizes, type PoolSize, poolSizes } from './sizes.ts';
+export type { CatalogSection, CatalogState, LastSnapshot } from './snapshot-catalog.ts';
+export type { CatalogLoad, StagedPack } from './snapshot-load.ts';
 export type { Condemned, CondemnResult, SweepNews, SweepPack, SweepRoots } from './sweep-catalog.ts';
 export type {
   NewPack,

@@ -71,6 +71,9 @@ describe('a sweep', () => {
     const rows = await yard.query(`select 1 from object_locate($1, $2)`, [`o/${name}`, oid]);
     return rows.length > 0;
   }
+  /** Packs are no longer protected by being young: only what the log and deleted repositories tell is. */
+  const age = (poolId: number) =>
+    yard.query(`update packs set created_at = now() - interval '90 days' where pool_id = $1`, [poolId]);
   const actions = ({ packs }: SweepReport): string[] => packs.map(({ tier, action, reason }) => `${tier} ${action} ${reason}`);
   const drop = (name: string, local: string, ref = 'side') => git(['push', '-q', yard.url(name), `:${ref}`], { cwd: local });
 
@@ -126,11 +129,11 @@ describe('a sweep', () => {
   test('keeps what refs had within the retention, and what was pushed within it', async () => {
     const { name, local, side } = await filled();
     await drop(name, local);
+    await age(await yard.poolOf(name));
     assert.deepEqual([(await sweep(name, { retentionMs: DAY })).outcome, await has(name, side)], ['clean', true]);
     // The value that a forced push has replaced is old, its replacement was made just now.
     const pool = await yard.poolOf(name);
     await yard.query(`update pushes set pushed_at = now() - interval '3 days' where pool_id = $1`, [pool]);
-    await yard.query(`update packs set created_at = now() - interval '3 days' where pool_id = $1`, [pool]);
     assert.equal((await sweep(name, { retentionMs: 4 * DAY })).outcome, 'clean');
     await yard.query(`update packs set created_at = now() where pool_id = $1`, [pool]);
     const young = await sweep(name, { retentionMs: DAY });
@@ -183,6 +186,9 @@ describe('a sweep', () => {
     const { name } = await filled();
     const { id, poolId } = (await yard.catalog.findRepository('o', name))!;
     await yard.catalog.deleteRepository(id);
+    await age(poolId);
+    // Neither the log: it is its refs that keep it.
+    await yard.query(`update pushes set pushed_at = now() - interval '90 days' where pool_id = $1`, [poolId]);
     assert.deepEqual([(await sweepId(poolId, { retentionMs: DAY })).outcome], ['clean']);
     const report = await sweepId(poolId, { condemnedPercentMax: 1 });
     assert.deepEqual([report.outcome, report.repositories], ['swept', 1]);
@@ -201,6 +207,8 @@ describe('a sweep', () => {
     assert.deepEqual([(await sweep(name)).outcome, await has(name, side)], ['clean', true]);
     const { id, poolId } = (await yard.catalog.findRepository('o', fork))!;
     await yard.catalog.deleteRepository(id);
+    await age(poolId);
+    await yard.query(`update pushes set pushed_at = now() - interval '90 days' where pool_id = $1`, [poolId]);
     assert.equal((await sweepId(poolId, { retentionMs: DAY })).outcome, 'clean');
     const report = await sweepId(poolId);
     assert.deepEqual([report.outcome, report.repositories, await has(name, side)], ['swept', 1, false]);

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { makeSpoolFolder, type VerifiedPack } from '../ingest/mod.ts';
@@ -9,10 +8,14 @@ import { oidLength } from '../object/mod.ts';
 import { encodeIdx } from '../packformat/mod.ts';
 import { ChunkedRows, flattenBlocks, withChunked } from './columns.ts';
 import { factsOf } from './facts.ts';
+import { keepWorker, takeWorker } from './idle-worker.ts';
 import { INPUTS_FILE, OUTPUT_FILE, OUTSIDE_FILE, type RepackJobOptions, type RepackJobResult } from './job.ts';
 import { unsound } from './object-table.ts';
 import type { RepackedPack, RepackInput } from './types.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
+
+/** After a larger job its worker is not kept: its heap would stay too. */
+const KEPT_BYTES_MAX = 8 << 20;
 
 /**
  * Makes one pack of several: each object once, in order of history, deltas kept where their bases stay, searched where they are missing.
@@ -78,17 +81,10 @@ async function spoolPack(file: FileHandle, pack: Pack, { readPack, format, signa
     throw unsound(`pack ${pack.id} is damaged: its checksum is another`, { pack: pack.id });
 }
 
-/** With a small nursery, objects that are not looked at any more give their memory back soon: a third less at the peak, and faster. */
-const LIMITS = { maxYoungGenerationSizeMb: 2 };
-
 /** Runs the job in a worker and gives it the objects that it asks for. */
 async function runJob(input: RepackInput, options: RepackJobOptions): Promise<RepackJobResult> {
   const transferList = Object.values(options.input).map((column: Uint8Array) => column.buffer as ArrayBuffer);
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-    workerData: options,
-    transferList,
-    resourceLimits: LIMITS,
-  });
+  const worker = takeWorker();
   const { promise, resolve, reject } = Promise.withResolvers<RepackJobResult>();
   const onAbort = (): void => reject(input.signal.reason as Error);
   input.signal.addEventListener('abort', onAbort, { once: true });
@@ -104,11 +100,16 @@ async function runJob(input: RepackInput, options: RepackJobOptions): Promise<Re
   });
   worker.on('error', reject);
   worker.on('exit', () => reject(new PackhouseError('worker-gone', 'the worker that repacked ended')));
+  worker.postMessage({ kind: 'start', options } satisfies ToWorker, transferList);
+  let isIdle = false;
   try {
-    return await promise;
+    const result = await promise;
+    isIdle = input.packs.reduce((sum, { pack }) => sum + pack.lengthBytes, 0) <= KEPT_BYTES_MAX;
+    return result;
   } finally {
     input.signal.removeEventListener('abort', onAbort);
-    await worker.terminate();
+    if (isIdle) keepWorker(worker);
+    else await worker.terminate();
   }
 }
 

@@ -1,13 +1,11 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { codeOf, messageOf } from '../base/mod.ts';
 import { RepackJob, type RepackJobOptions, type RepackJobResult } from './job.ts';
 
-/** What the main thread says: where the objects are that no input has. */
-export interface ToWorker {
-  readonly kind: 'outside';
-  readonly offsets: Float64Array;
-  readonly sizes: Float64Array;
-}
+/** What the main thread says: what to do, and then where the objects are that no input has. One job after another. */
+export type ToWorker =
+  | { readonly kind: 'start'; readonly options: RepackJobOptions }
+  | { readonly kind: 'outside'; readonly offsets: Float64Array; readonly sizes: Float64Array };
 
 export type FromWorker =
   | { readonly kind: 'needs'; readonly oids: Uint8Array; readonly needed: Uint8Array }
@@ -29,10 +27,17 @@ function guarded(work: () => void): void {
   }
 }
 
-guarded(() => {
-  const job = new RepackJob(workerData as RepackJobOptions, (done, total) => answer({ kind: 'progress', done, total }));
-  port.on('message', (message: ToWorker) =>
-    guarded(() => answer({ kind: 'done', result: job.finish(message.offsets, message.sizes) })),
-  );
-  answer({ kind: 'needs', ...job.plan() });
-});
+let job: RepackJob | null = null;
+
+port.on('message', (message: ToWorker) =>
+  guarded(() => {
+    if (message.kind === 'start') {
+      job = new RepackJob(message.options, (done, total) => answer({ kind: 'progress', done, total }));
+      answer({ kind: 'needs', ...job.plan() });
+    } else {
+      const result = job!.finish(message.offsets, message.sizes);
+      job = null;
+      answer({ kind: 'done', result });
+    }
+  }),
+);

@@ -44,7 +44,7 @@ async function remoteRefs(url: string): Promise<Map<string, string>> {
 
 async function storedKeys(server: TestServer): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of server.store.list('')) keys.push(key);
+  for await (const { key } of server.store.list('crates/')) keys.push(key);
   return keys;
 }
 
