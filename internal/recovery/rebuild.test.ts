@@ -56,7 +56,7 @@ describe('a catalog that was lost', () => {
     for (const part of Object.keys(was)) assert.deepEqual(is[part], was[part], part);
     const server = await farm.serverOn(url);
     for (const name of ['o/small', 'o/big', 'o/new']) await farm.assertClones(server, name);
-    assert.equal((await server.packhouse('fsck')).stdout.split(' ')[0], '0');
+    assert.match((await server.packhouse('fsck')).stdout, /^0 problems/);
     assert.deepEqual(await rowsOf(url, 'select reason from maintenance_holds'), [{ reason: 'rebuild' }]);
     // Its own numbers are far from those that were given out after the snapshot.
     const [ids] = await rowsOf<{ push: string }>(url, `select nextval('push_ids') as push`);

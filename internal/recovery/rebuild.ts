@@ -138,7 +138,9 @@ async function stageCrate(
 ): Promise<void> {
   const staged = new Set<string>();
   for (const pack of packs) {
-    if (await load.stage({ ...pack, crateKey }, pack.origin, pack.hasDuplicates)) staged.add(nameOf(pack));
+    // What it says of the rest of the pool was true of a pool that may have held more: only what follows from the pack alone is taken.
+    const facts = { allReached: false, based: false, tips: Buffer.alloc(0) };
+    if (await load.stage({ ...pack, ...facts, crateKey }, pack.origin, pack.hasDuplicates)) staged.add(nameOf(pack));
     else onProblem(`pack ${pack.packId} of pool ${pack.poolId} in ${crateKey} has the number of another`);
     if (!withRepositories) continue;
     for (const push of pack.pushes) await load.stageRepository(pack.poolId, push.repositoryId, { ...push, format: pack.format });
