@@ -21,9 +21,10 @@ import { chunkedEntries } from './write-chunked.ts';
 /** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
 const PIECE_BYTES = 4 << 20;
 /** Neighbouring entries are read together up to this size. */
-const SPAN_BYTES = 1 << 20;
-/** Spans that are fetched ahead of the one being written. */
-const SPANS_AHEAD = 4;
+const SPAN_BYTES = 4 << 20;
+/** So many spans are fetched ahead of the one being written, as long as they come to no more than this. */
+const SPANS_AHEAD = 8;
+const AHEAD_BYTES = 8 << 20;
 
 /** Up to this size deflating takes about a millisecond. */
 const DEFLATED_AT_ONCE_BYTES = 64 << 10;
@@ -114,53 +115,59 @@ class EntryWriter {
   }
 
   async *entries(pack: Pack, entries: EntryList): AsyncGenerator<Buffer> {
-    const { pool } = this.#view;
     const spans = toSpans(entries);
     /** How far each entry has moved: distances between entries that moved alike stay right. */
     const moved = new Float64Array(entries.offsets.length);
     let written = 0;
+    const reads: (Promise<Buffer> | null)[] = [];
+    let next = 0;
+    let aheadBytes = 0;
     for (let s = 0; s < spans.length; s++) {
       this.#options.signal.throwIfAborted();
       const span = spans[s]!;
-      const ahead = spans[s + SPANS_AHEAD];
-      if (ahead !== undefined)
-        pool.bytes.load(pool.poolId, pack, ahead.offset, Math.min(ahead.lengthBytes, SPAN_BYTES)).catch(() => {});
-      if (span.lengthBytes > 2 * SPAN_BYTES) {
+      for (; next < spans.length && (next === s || (next <= s + SPANS_AHEAD && aheadBytes < AHEAD_BYTES)); next++) {
+        reads.push(this.#readAhead(pack, spans[next]!));
+        aheadBytes += spans[next]!.lengthBytes;
+      }
+      aheadBytes -= span.lengthBytes;
+      const read = reads.shift() ?? null;
+      if (read === null) {
         for await (const piece of this.#largeEntry(pack, entries, span, moved, written)) {
           written += piece.length;
           yield piece;
         }
         continue;
       }
-      const bytes = await pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
-      let runStart = 0;
+      const bytes = await read;
+      const copy = new SpanCopy(bytes);
       for (let i = span.first; i <= span.last; i++) {
         const pause = breath();
         if (pause) await pause;
         const at = entries.offsets[i]! - span.offset;
         const end = at + entries.lengths[i]!;
-        moved[i] = written + (at - runStart) - entries.offsets[i]!;
-        const rewritten = await this.#rewritten(pack, entries, i, bytes, at, end, moved);
-        if (rewritten === null) continue;
-        if (at > runStart) {
-          written += at - runStart;
-          yield bytes.subarray(runStart, at);
-        }
-        runStart = end;
-        for (const piece of rewritten) {
-          written += piece.length;
-          yield piece;
-        }
+        moved[i] = written + copy.placeOf(at) - entries.offsets[i]!;
+        const head = this.#newHead(pack, entries, i, bytes, at, end, moved);
+        if (head === 'as-it-is') continue;
+        if (head === null) for (const piece of await this.#expanded(entries, i)) copy.replace(at, end, piece);
+        else copy.replace(at, at + this.#header.headerBytes, head);
       }
-      if (runStart < span.lengthBytes) {
-        written += span.lengthBytes - runStart;
-        yield bytes.subarray(runStart);
-      }
+      const whole = copy.finish();
+      written += whole.length;
+      yield whole;
     }
   }
 
-  /** Null when the entry may be copied as it stands, else what takes its place. */
-  async #rewritten(
+  /** The bytes of a span that will be needed soon; null for one that is too large to be held. */
+  #readAhead(pack: Pack, span: Span): Promise<Buffer> | null {
+    if (span.lengthBytes > 2 * SPAN_BYTES) return null;
+    const { pool } = this.#view;
+    const read = pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
+    read.catch(() => {});
+    return read;
+  }
+
+  /** What takes the place of an entry's header; null when the object must be written whole. #header holds the entry's. */
+  #newHead(
     pack: Pack,
     entries: EntryList,
     i: number,
@@ -168,17 +175,12 @@ class EntryWriter {
     at: number,
     end: number,
     moved: Float64Array,
-  ): Promise<readonly Buffer[] | null> {
+  ): Buffer | 'as-it-is' | null {
     const header = this.#header;
-    const width = this.#view.pool.graph.oidBytes;
-    if (!readEntryHeader(bytes, at, end, width, header)) throw corrupt(pack, entries.offsets[i]!);
-    if (header.type <= 4) return null;
-    const body = bytes.subarray(at + header.headerBytes, end);
-    if (header.type === ENTRY_REF_DELTA)
-      return this.#layout.mayBase(pack, bytes, header.baseAt) ? null : this.#expanded(entries, i);
-    const head = this.#deltaHead(entries, i, moved);
-    if (head === null) return this.#expanded(entries, i);
-    return head === 'as-it-is' ? null : [head, body];
+    if (!readEntryHeader(bytes, at, end, this.#view.pool.graph.oidBytes, header)) throw corrupt(pack, entries.offsets[i]!);
+    if (header.type <= 4) return 'as-it-is';
+    if (header.type === ENTRY_REF_DELTA) return this.#layout.mayBase(pack, bytes, header.baseAt) ? 'as-it-is' : null;
+    return this.#deltaHead(entries, i, moved);
   }
 
   /** What stands before the zlib stream of the `ofs` delta that #header holds; null when its base is not in this part. */
@@ -235,6 +237,50 @@ class EntryWriter {
       yield head;
       yield* readRange(this.#view, pack, span.offset + header.headerBytes, end, this.#options.signal);
     }
+  }
+}
+
+/** A copy of a span in which some stretches are others. Nothing is copied as long as none is. */
+class SpanCopy {
+  readonly #bytes: Buffer;
+  #out: Buffer | null = null;
+  #used = 0;
+  /** From here on the bytes are to be copied. */
+  #from = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** Where a byte of the span comes to stand, if nothing before it is replaced any more. */
+  placeOf(at: number): number {
+    return this.#used + at - this.#from;
+  }
+
+  /** Puts a piece in the place of `[at, end)`; called again for the same place, behind the piece before. */
+  replace(at: number, end: number, piece: Buffer): void {
+    const out = this.#room(Math.max(0, at - this.#from) + piece.length);
+    if (at > this.#from) this.#used += this.#bytes.copy(out, this.#used, this.#from, at);
+    this.#used += piece.copy(out, this.#used);
+    this.#from = end;
+  }
+
+  finish(): Buffer {
+    if (this.#out === null) return this.#bytes;
+    const out = this.#room(this.#bytes.length - this.#from);
+    this.#used += this.#bytes.copy(out, this.#used, this.#from);
+    return out.subarray(0, this.#used);
+  }
+
+  #room(more: number): Buffer {
+    const needed = this.#used + more;
+    if (this.#out === null) this.#out = Buffer.allocUnsafe(Math.max(needed, Math.ceil(this.#bytes.length * 1.1)));
+    if (needed > this.#out.length) {
+      const wider = Buffer.allocUnsafe(Math.max(needed, this.#out.length * 2));
+      this.#out.copy(wider, 0, 0, this.#used);
+      this.#out = wider;
+    }
+    return this.#out;
   }
 }
 

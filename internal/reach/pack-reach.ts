@@ -29,6 +29,7 @@ export class PackReach {
   readonly #blocks: readonly ObjectBlock[];
   /** Row that each block begins with. */
   readonly #blockStarts: Uint32Array;
+  readonly #blockRows: number;
   /** By node: position of the commit, -1 outside the pack, -2 not looked up yet. */
   #nodes = new Int32Array(0);
 
@@ -40,6 +41,7 @@ export class PackReach {
     this.#rows = index.rowsOf(pack)!;
     this.#blocks = index.blocksOf(pack);
     this.#blockStarts = new Uint32Array(this.#blocks.length);
+    this.#blockRows = this.#blocks[0]?.kinds.length ?? 1;
     for (let i = 1; i < this.#blocks.length; i++)
       this.#blockStarts[i] = this.#blockStarts[i - 1]! + this.#blocks[i - 1]!.kinds.length;
   }
@@ -100,6 +102,11 @@ export class PackReach {
   /** The row at a position: a view that the next call does not change. */
   rowAt(position: number): PlacedRow {
     const row = this.#order.rows[position]!;
+    // All blocks but the last are mostly of one size.
+    const guess = Math.floor(row / this.#blockRows);
+    const start = this.#blockStarts[guess];
+    if (start !== undefined && row >= start && row < start + this.#blocks[guess]!.kinds.length)
+      return { block: this.#blocks[guess]!, row: row - start };
     let low = 0;
     let high = this.#blockStarts.length - 1;
     while (low < high) {
