@@ -57,6 +57,10 @@ bench: $(INSTALLED) ## run the benchmarks (ARGS="…")
 corpus: $(INSTALLED) ## measure what whole histories cost in the store and on the wire, beside git gc (ARGS="--quick")
 	@exec node bench/corpus.ts $(arguments)
 
+.PHONY: soak
+soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, the maintenance killed at random (SECONDS=600 SEED=n)
+	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
+
 .PHONY: ms-migrate
 ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema
 	@exec $(PACKHOUSE) migrate $(CONFIG_FLAG) $(arguments)

@@ -21,6 +21,7 @@ export {
   type ServerOptions,
   type StoreKind,
   startServer,
+  type TestPeer,
   type TestServer,
   testStores,
 } from './server.ts';

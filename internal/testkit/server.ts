@@ -45,8 +45,19 @@ export interface TestServer {
   kill9(): Promise<void>;
   /** Starts the server again on the same data and port, after `stop` or `kill9`. */
   restart(): Promise<void>;
+  /** Another server process on the same catalog and store; it is stopped by the caller. */
+  startPeer(env: Readonly<Record<string, string>>): Promise<TestPeer>;
   /** Stops the server and deletes what it stored. */
   close(): Promise<void>;
+}
+
+export interface TestPeer {
+  readonly url: string;
+  readonly pid: number;
+  log(): string;
+  stop(): Promise<number | null>;
+  kill9(): Promise<void>;
+  restart(): Promise<void>;
 }
 
 const MAIN = fileURLToPath(new URL('../../cmd/packhouse/main.ts', import.meta.url));
@@ -121,6 +132,20 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       await running.kill();
     },
     restart: () => running.start(),
+    async startPeer(more) {
+      const peer = new Running({ ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir), ...more }, []);
+      await peer.start();
+      return {
+        url: peer.url,
+        get pid() {
+          return peer.pid;
+        },
+        log: () => peer.log,
+        stop: () => peer.stop(),
+        kill9: () => peer.kill(),
+        restart: () => peer.start(),
+      };
+    },
     close,
   };
 }
