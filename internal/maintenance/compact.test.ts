@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { FastImport, fetchCommand, git, makeRepository, scratchFolder, seededBytes } from '../testkit/mod.ts';
 import { type CompactOptions, compact, planCompaction } from './compact.ts';
@@ -152,29 +153,20 @@ describe('compaction', () => {
     }
     const tip = await git(['rev-parse', 'main'], { cwd: local });
     const body = fetchCommand([tip], [], ['no-progress', 'ofs-delta', 'done']);
-    const answer = await new Promise<Buffer>((resolve, reject) => {
-      const headers = { 'Git-Protocol': 'version=2', 'Content-Type': 'application/x-git-upload-pack-request' };
-      const outgoing = request(`${yard.url('slow')}/git-upload-pack`, { method: 'POST', headers }, async (incoming) => {
-        const parts: Buffer[] = [];
-        let waited = false;
-        try {
-          for await (const part of incoming) {
-            parts.push(part);
-            if (waited) continue;
-            waited = true;
-            // The client reads no further until the packs that it is being sent are not live any more.
-            const report = await run({ poolId: await yard.poolOf('slow'), full: true });
-            assert.equal(report.merged, 3);
-            await yard.assertClones('slow', local);
-          }
-          resolve(Buffer.concat(parts));
-        } catch (error) {
-          reject(error as Error);
-        }
-      });
-      outgoing.on('error', reject);
-      outgoing.end(body);
-    });
+    const headers = { 'Git-Protocol': 'version=2', 'Content-Type': 'application/x-git-upload-pack-request' };
+    const outgoing = request(`${yard.url('slow')}/git-upload-pack`, { method: 'POST', headers });
+    outgoing.end(body);
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
+    const parts: Buffer[] = [];
+    for await (const part of incoming) {
+      parts.push(part as Buffer);
+      if (parts.length > 1) continue;
+      // The client reads no further until the packs that it is being sent are not live any more.
+      const report = await run({ poolId: await yard.poolOf('slow'), full: true });
+      assert.equal(report.merged, 3);
+      await yard.assertClones('slow', local);
+    }
+    const answer = Buffer.concat(parts);
     assert(answer.length > 18_000_000);
     const folder = scratchFolder('fetched');
     await git(['init', '-q', '--bare', folder]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startServer, type TestPeer, type TestServer, testStores } from '../../../internal/testkit/mod.ts';
-import { CHUNKED_BYTES, checkRepository, readOnce, Writer } from './soak-actors.ts';
+import { CHUNKED_BYTES, checkRepository, readOnce, Writer } from './soak-testing.ts';
 
 /** How long each soak takes; `make soak` takes longer. */
 const SECONDS = Number(process.env.SOAK_SECONDS ?? 20);
