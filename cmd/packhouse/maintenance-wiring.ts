@@ -23,8 +23,6 @@ import { writeSnapshot } from '../../internal/recovery/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
 import { sweepKinds } from './sweep-wiring.ts';
 
-/** How long packs and jobs stay somebody's after his last sign of life. */
-export const LEASE_MS = 600_000;
 /** Delta bases outside what is rewritten are few: this is for them. */
 const BASES_BYTES_MAX = 32 << 20;
 
@@ -75,7 +73,7 @@ export function rewriteSettings(config: Config, catalog: Catalog, store: PackSto
     },
     throttle: new Throttle(config.maintenance.bytesPerSecondMax),
     log,
-    leaseMs: LEASE_MS,
+    leaseMs: config.maintenance.leaseMs,
     bitmapObjectsMin: config.maintenance.bitmapObjectsMin,
     seal: config.seal,
     compaction: { ratio: compaction.ratio, packBytesMax: compaction.packBytesMax, deadPercent: compaction.deadPercent },
@@ -94,7 +92,7 @@ export interface MaintenanceParts {
 export async function maintain(parts: MaintenanceParts, signal: AbortSignal): Promise<void> {
   const { config, catalog, log, onJob } = parts;
   if (!config.maintenance.enabled) return;
-  await runMaintenance({ catalog, log, kinds: jobKinds(parts), leaseMs: LEASE_MS, onJob }, signal);
+  await runMaintenance({ catalog, log, kinds: jobKinds(parts), leaseMs: config.maintenance.leaseMs, onJob }, signal);
 }
 
 /** Every kind of work there is: a line each. */

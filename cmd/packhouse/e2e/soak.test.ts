@@ -12,6 +12,7 @@ const WRITERS = 3;
 /** Everything is due at once, and what is replaced or unreachable goes within seconds. */
 const HURRIED = {
   PACKHOUSE_MAINTENANCE_INTERVAL: '500ms',
+  PACKHOUSE_MAINTENANCE_LEASE: '3s',
   PACKHOUSE_SEAL_AGE: '1s',
   PACKHOUSE_SEAL_PACKS: '5',
   PACKHOUSE_SEAL_CRATE_BYTES: '1MiB',
