@@ -135,6 +135,7 @@ export function packLimitsOf({ limits }: Config): PackLimits {
     treeBytesMax: limits.treeBytesMax,
     commitBytesMax: limits.commitBytesMax,
     deltaDepthMax: limits.deltaDepthMax,
+    largeBytesFree: limits.largeBlobBytesMax,
   };
 }
 

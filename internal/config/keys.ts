@@ -76,6 +76,10 @@ export const KEYS = {
   'limits.tree_bytes_max': size('64MiB', 'Bytes of one tree.'),
   'limits.commit_bytes_max': size('64MiB', 'Bytes of one commit or tag.'),
   'limits.delta_depth_max': count(4096, 'Deltas on top of each other in a pushed pack.'),
+  'limits.large_blob_bytes_max': size(
+    '64GiB',
+    'Bytes of blobs of chunking.threshold and more that deltas of one push may make, besides 1000 for each byte of its pack.',
+  ),
   'limits.refs_per_push_max': count(100_000, 'Ref updates in one push.'),
   'limits.wants_max': count(100_000, 'Wants in one fetch.'),
   'limits.haves_max': count(1_000_000, 'Haves in one fetch.'),

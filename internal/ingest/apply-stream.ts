@@ -93,7 +93,7 @@ export function fileCopies(file: SpoolFile, meter: WorkMeter): CopySource {
         start = offset;
         filled = Math.min(goesOn ? BASE_WINDOW_BYTES : Math.max(JUMP_WINDOW_BYTES, length), file.sizeBytes - offset);
         read(window, 0, start, filled);
-        meter.take(Math.max(0, filled - length));
+        meter.takeLarge(Math.max(0, filled - length));
       }
       window.copy(into, at, offset - start, offset - start + length);
     },

@@ -266,8 +266,8 @@ describe('hostile packs', () => {
       [bomb(600_000, [...copies(0, 300_000), ...copies(0, 300_000)]), { limits: { objectBytesMax: 500_000 } }, /limit is 500000/],
       [
         bomb(600_000, [...copies(0, 300_000), ...copies(0, 300_000)]),
-        { limits: { madeBytesFree: 900_000, madeBytesPerPackByte: 0 } },
-        /too much for its size/,
+        { limits: { largeBytesFree: 500_000, madeBytesPerPackByte: 0 } },
+        /limits.large_blob_bytes_max is 500000/,
       ],
     ];
     for (const [pack, given, message] of cases) {
@@ -276,12 +276,19 @@ describe('hostile packs', () => {
     }
   });
 
+  test('of few bytes may make much of large blobs, which have a budget of their own', async () => {
+    const pack = bomb(600_000, [...copies(0, 300_000), ...copies(0, 300_000)]);
+    const received = await new TestPool().receive(pack, { limits: { madeBytesFree: 400_000, madeBytesPerPackByte: 0 } });
+    assert.equal(received.chunked.length, 2);
+    await received.dispose();
+  });
+
   test('that copy from all over a large base pay for what is read', async () => {
     const ops: DeltaOp[] = Array.from({ length: 50_000 }, (_, i) => ({ copy: [i % 2 === 0 ? 0 : 200_000, 3] }));
-    const limits = { madeBytesFree: 100 << 20, madeBytesPerPackByte: 0 };
+    const limits = { largeBytesFree: 100 << 20, madeBytesPerPackByte: 0 };
     await assert.rejects(new TestPool().receive(bomb(150_000, ops), { limits }), {
       code: 'bad-pack',
-      message: /too much for its size/,
+      message: /limits.large_blob_bytes_max/,
     });
   });
 

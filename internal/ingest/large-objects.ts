@@ -86,7 +86,7 @@ export class LargeObjects {
   toFile(entries: EntryTable, source: PackSource, index: number, base: BaseBytes | null): SpoolFile {
     const file = SpoolFile.create(this.#options.folder);
     try {
-      this.#meter.take(entries.sizes[index]!);
+      this.#meter.takeLarge(entries.sizes[index]!);
       const stream = this.#stream(entries, source, index);
       if (base !== null) applyDeltaStream(stream, this.#copies(base), this.#result, (bytes) => file.append(bytes));
       else for (let bytes = stream.next(); bytes.length > 0; bytes = stream.next()) file.append(bytes);
@@ -116,7 +116,7 @@ export class LargeObjects {
     if (size > limit) {
       throw new PackError(`delta at offset ${entries.offsets[index]} makes ${size} bytes, the limit is ${limit}`, { limit });
     }
-    this.#meter.take(entries.streamSizes[index]! + size);
+    this.#meter.takeLarge(entries.streamSizes[index]! + size);
     const file = wanted ? SpoolFile.create(folder) : null;
     try {
       const name = beginOid(format, KIND_BLOB, size);

@@ -17,6 +17,8 @@ export interface PackLimits {
   /** Bytes that inflating and applying deltas may make, of whatever pack, and how many more for each byte of the pack. */
   readonly madeBytesFree: number;
   readonly madeBytesPerPackByte: number;
+  /** In place of `madeBytesFree` for large blobs that deltas make: they are cut and not held, and git sends many versions of one in few bytes. */
+  readonly largeBytesFree: number;
 }
 
 export const DEFAULT_PACK_LIMITS: PackLimits = {
@@ -29,6 +31,7 @@ export const DEFAULT_PACK_LIMITS: PackLimits = {
   baseCacheBytesMax: 96 * 2 ** 20,
   madeBytesFree: 8 * 2 ** 30,
   madeBytesPerPackByte: 1000,
+  largeBytesFree: 64 * 2 ** 30,
 };
 
 /**
@@ -37,29 +40,38 @@ export const DEFAULT_PACK_LIMITS: PackLimits = {
  */
 export class WorkMeter {
   readonly #free: number;
+  readonly #largeFree: number;
   readonly #perPackByte: number;
-  #left: number;
   #granted = 0;
+  #made = 0;
+  #madeLarge = 0;
 
   constructor(limits: PackLimits, madeBytesMax = Infinity) {
     this.#free = Math.min(limits.madeBytesFree, madeBytesMax);
+    this.#largeFree = Math.min(limits.largeBytesFree, madeBytesMax);
     this.#perPackByte = madeBytesMax === Infinity ? limits.madeBytesPerPackByte : 0;
-    this.#left = this.#free;
   }
 
   /** The pack has grown to so many bytes. */
   grow(packBytes: number): void {
-    const granted = packBytes * this.#perPackByte;
-    this.#left += granted - this.#granted;
-    this.#granted = granted;
+    this.#granted = packBytes * this.#perPackByte;
   }
 
   /** @throws PackError with `tooMuchWork` in its data */
   take(bytes: number): void {
-    this.#left -= bytes;
-    if (this.#left >= 0) return;
+    this.#made += bytes;
     const limit = this.#free + this.#granted;
+    if (this.#made <= limit) return;
     throw new PackError(`pack makes more than ${limit} bytes of objects, too much for its size`, { limit, tooMuchWork: true });
+  }
+
+  /** For what deltas make of large blobs, and read for it. @throws PackError with `tooMuchWork` in its data */
+  takeLarge(bytes: number): void {
+    this.#madeLarge += bytes;
+    const limit = this.#largeFree + this.#granted;
+    if (this.#madeLarge <= limit) return;
+    const message = `deltas of the pack make more than ${limit} bytes of large blobs, too much for its size`;
+    throw new PackError(`${message} (limits.large_blob_bytes_max is ${this.#largeFree})`, { limit, tooMuchWork: true });
   }
 }
 
