@@ -1,4 +1,8 @@
+import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
 import type { ObjectTable } from './object-table.ts';
+
+/** Chains that are kept for their size may be as long as those of an incoming pack. */
+const KEPT_DEPTH_MAX = DEFAULT_PACK_LIMITS.deltaDepthMax;
 
 /** The object that an object's chosen copy is a delta of, -1 when the copy is whole or its base does not stay. */
 export function keptBase(table: ObjectTable, object: number): number {
@@ -30,7 +34,7 @@ export class Chains {
   /** Links of the longest chain under each root. */
   #deepest(): Uint32Array {
     const { base } = this;
-    const roots = this.#roots();
+    const roots = chainRoots(this.base);
     const depths = new Uint32Array(base.length);
     const deepest = new Uint32Array(base.length);
     const climb: number[] = [];
@@ -47,31 +51,13 @@ export class Chains {
     return deepest;
   }
 
-  /** The whole object at the end of each object's chain. */
-  #roots(): Int32Array {
-    const { base } = this;
-    const roots = new Int32Array(base.length).fill(-1);
-    const climb: number[] = [];
-    for (let object = 0; object < base.length; object++) {
-      let at = object;
-      while (roots[at]! < 0 && base[at]! >= 0) {
-        climb.push(at);
-        at = base[at]!;
-      }
-      if (roots[at]! < 0) roots[at] = at;
-      const root = roots[at]!;
-      while (climb.length > 0) roots[climb.pop()!] = root;
-    }
-    return roots;
-  }
-
   /**
    * Makes the objects of some trees of deltas whole again, to be searched anew together. One push after the other makes chains as long as the
    * history, each version a delta of the one before: cut into pieces, each piece would keep a whole version and leave no depth to
    * hang it anywhere, where a search over all of them makes trees that are wide instead.
    */
   #takeApart(isChosen: (root: number) => boolean): void {
-    const roots = this.#roots();
+    const roots = chainRoots(this.base);
     for (let object = 0; object < roots.length; object++) if (isChosen(roots[object]!)) this.base[object] = -1;
     this.#height.fill(0);
     for (let object = 0; object < roots.length; object++) this.#raise(object);
@@ -121,4 +107,46 @@ export class Chains {
     this.#raise(object);
     return true;
   }
+
+  /** Puts back how an object came, whatever that does to the depth of the chains; `cutTooDeep` is to follow. */
+  restore(object: number, base: number): void {
+    this.base[object] = base;
+  }
+
+  /** After `restore`: what lies deeper than any reader goes is whole. */
+  cutTooDeep(): void {
+    const { base } = this;
+    const depths = new Int32Array(base.length).fill(-1);
+    const climb: number[] = [];
+    for (let object = 0; object < base.length; object++) {
+      let at = object;
+      for (; depths[at]! < 0 && base[at]! >= 0; at = base[at]!) climb.push(at);
+      if (depths[at]! < 0) depths[at] = 0;
+      for (let depth = depths[at]! + 1; climb.length > 0; depth++) {
+        const next = climb.pop()!;
+        if (depth > KEPT_DEPTH_MAX) {
+          base[next] = -1;
+          depth = 0;
+        }
+        depths[next] = depth;
+      }
+    }
+  }
+}
+
+/** The whole object at the end of each object's chain. */
+export function chainRoots(base: Int32Array): Int32Array {
+  const roots = new Int32Array(base.length).fill(-1);
+  const climb: number[] = [];
+  for (let object = 0; object < base.length; object++) {
+    let at = object;
+    while (roots[at]! < 0 && base[at]! >= 0) {
+      climb.push(at);
+      at = base[at]!;
+    }
+    if (roots[at]! < 0) roots[at] = at;
+    const root = roots[at]!;
+    while (climb.length > 0) roots[climb.pop()!] = root;
+  }
+  return roots;
 }

@@ -50,6 +50,16 @@ export class FoundDeltas {
     return this.#sizes[this.#rows[object]!]!;
   }
 
+  /** Bytes of its zlib stream. */
+  lengthOf(object: number): number {
+    return this.#lengths[this.#rows[object]!]!;
+  }
+
+  /** The object's delta is not to be used. */
+  drop(object: number): void {
+    this.#rows[object] = -1;
+  }
+
   /** The delta's zlib stream: a view that the next call may overwrite. */
   body(object: number): Buffer {
     const row = this.#rows[object]!;

@@ -8,13 +8,23 @@ import { FoundDeltas } from './found-deltas.ts';
 import { ObjectBytes } from './object-bytes.ts';
 import { type InputColumns, ObjectTable } from './object-table.ts';
 import { searchDeltas, searchOrder, takeBack } from './search.ts';
+import { completedBytes, restoreTrees } from './size-bound.ts';
 import type { RepackSettings } from './types.ts';
 import { type ExpectedPack, expectedObjects, verifyPack } from './verify.ts';
 import { walkHistory } from './walk.ts';
-import { type WrittenCounts, writeOrder, writePack } from './write-pack.ts';
+import {
+  orderOfArrival,
+  type PackWriterParts,
+  type WrittenCounts,
+  type WrittenPack,
+  writeOrder,
+  writePack,
+} from './write-pack.ts';
 
 /** Bases that are held while objects are read. */
 const CACHE_BYTES_MAX = 24 << 20;
+/** More is saved than is asked for, since what is weighed are not the last bytes of an entry's head. */
+const EXCESS_MARGIN_BYTES = 1024;
 const PROGRESS_STEP = 4096;
 
 /** Names of the files in the folder of a job. */
@@ -91,14 +101,29 @@ export class RepackJob {
         () => {},
       );
       takeBack(table, chains, found);
-      const order = writeOrder(table, history);
       const parts = { table, chains, found, bytes, spool: this.#open(INPUTS_FILE), compressionLevel: settings.compressionLevel };
-      const written = writePack(join(folder, OUTPUT_FILE), order, parts, this.#counter(order.length));
+      const written = this.#writeBounded(writeOrder(table, history), parts);
       return { written: written.counts, expected: { ...expectedObjects(table), ...written } };
     } finally {
       found.close();
       bytes.close();
     }
+  }
+
+  /** Writes the pack; again, with deltas as they came, while it is larger than the inputs and the objects whose bases are not in it. */
+  #writeBounded(order: Uint32Array, parts: PackWriterParts): WrittenPack {
+    const path = join(this.#options.folder, OUTPUT_FILE);
+    const inputBytes = fstatSync(parts.spool.fd).size;
+    const write = (entries: Uint32Array): WrittenPack => writePack(path, entries, parts, this.#counter(entries.length));
+    let written = write(order);
+    if (written.lengthBytes <= inputBytes) return written;
+    const bytesMax = inputBytes + completedBytes(parts);
+    const excessBytes = written.lengthBytes - bytesMax;
+    if (excessBytes > 0 && restoreTrees(excessBytes + EXCESS_MARGIN_BYTES, parts) > 0) written = write(order);
+    if (written.lengthBytes <= bytesMax) return written;
+    // What is left is in the distances to bases, which are longer where these lie further away than they did.
+    restoreTrees(Number.POSITIVE_INFINITY, parts);
+    return write(orderOfArrival(parts.table));
   }
 
   #counter(total: number): () => void {

@@ -9,8 +9,8 @@
  *   write     commits, tags, trees, blobs by path; a base before its deltas; compressed bytes are copied where they can be
  *   verify    the file is read back by the code that receives strangers' packs, and must hold exactly what was meant
  *
- * The result holds each object once and the bases of all its deltas, and is never larger than the inputs with the outside bases that their
- * deltas need. Any doubt throws `repack-unsound`, which means: keep the inputs.
+ * The result holds each object once and the bases of all its deltas, and is never larger than the inputs with whole entries of the objects
+ * whose bases are not in it; for that its chains may be deeper than the limit, as they came. Any doubt throws `repack-unsound`, which means: keep the inputs.
  */
 export { makeReach, reachTable } from './make-reach.ts';
 export { verifyReach } from './reach-work.ts';

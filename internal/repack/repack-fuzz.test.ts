@@ -2,26 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { reachableObjects, seededRandom, syntheticHistory } from '../testkit/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from './mod.ts';
-import { asInput, commitsOf, judgedByGit, oidsOf, repackOf, type TestPack, testPack, thinPack } from './repack-testing.ts';
-
-/** Packs that overlap: thin and whole ones of random stretches of history, some repacked already. */
-async function overlappingPacks(repository: string, random: (below: number) => number): Promise<TestPack[]> {
-  const commits = await commitsOf(repository);
-  const packs: TestPack[] = [];
-  for (let from = -1; from < commits.length - 1; ) {
-    const to = Math.min(commits.length - 1, from + 1 + random(12));
-    // Now and then from an earlier commit on, so that objects stand in several packs, as deltas of different bases.
-    const known = from < 0 || random(5) === 0 ? [] : [`^${commits[Math.max(0, from - random(4))]}`];
-    packs.push(
-      await testPack(
-        await thinPack(repository, [commits[to]!, ...known], `--window=${random(3) * 20}`, '--no-reuse-delta'),
-        repository,
-      ),
-    );
-    from = to;
-  }
-  return packs;
-}
+import { asInput, judgedByGit, oidsOf, overlappingPacks, repackOf } from './repack-testing.ts';
 
 describe('repack of any packs', () => {
   for (let seed = 1; seed <= 4; seed++) {

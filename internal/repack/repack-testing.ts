@@ -93,6 +93,25 @@ export async function commitsOf(repository: string, ref = 'main'): Promise<strin
   return (await git(['rev-list', '--first-parent', '--reverse', ref], { cwd: repository })).split('\n');
 }
 
+/** Packs that overlap: thin and whole ones of random stretches of history, some repacked already. */
+export async function overlappingPacks(repository: string, random: (below: number) => number): Promise<TestPack[]> {
+  const commits = await commitsOf(repository);
+  const packs: TestPack[] = [];
+  for (let from = -1; from < commits.length - 1; ) {
+    const to = Math.min(commits.length - 1, from + 1 + random(12));
+    // Now and then from an earlier commit on, so that objects stand in several packs, as deltas of different bases.
+    const known = from < 0 || random(5) === 0 ? [] : [`^${commits[Math.max(0, from - random(4))]}`];
+    packs.push(
+      await testPack(
+        await thinPack(repository, [commits[to]!, ...known], `--window=${random(3) * 20}`, '--no-reuse-delta'),
+        repository,
+      ),
+    );
+    from = to;
+  }
+  return packs;
+}
+
 export function repackOf(packs: readonly TestPack[], repository: string, more: Partial<RepackInput> = {}): Promise<RepackedPack> {
   return repack({
     format: 'sha1',

@@ -195,12 +195,20 @@ class SearchWindow {
 
   /** Links the delta, unless the object is smaller as it is. */
   #take(target: Neighbour, best: Candidate): boolean {
-    const { table, chains, settings, onDelta } = this.#parts;
+    const { chains, settings, onDelta } = this.#parts;
     const body = deflateSync(best.delta, { level: settings.compressionLevel });
-    const whole = wholeCopy(table, target.object);
-    if (whole >= 0 && body.length + ENTRY_HEAD_BYTES >= table.copyLength[whole]!) return false;
+    if (body.length + ENTRY_HEAD_BYTES >= this.#wholeBytes(target)) return false;
     if (!chains.link(target.object, best.neighbour.object)) return false;
     onDelta(target.object, best.neighbour.object, best.delta.length, body);
     return true;
+  }
+
+  /** What the object takes when it is whole. Of a delta that came with its base that is not told: what becomes of all is weighed at the end. */
+  #wholeBytes(target: Neighbour): number {
+    const { table, settings } = this.#parts;
+    const whole = wholeCopy(table, target.object);
+    if (whole >= 0) return table.copyLength[whole]!;
+    if (keptBase(table, target.object) >= 0) return Number.POSITIVE_INFINITY;
+    return deflateSync(target.bytes, { level: settings.compressionLevel }).length;
   }
 }

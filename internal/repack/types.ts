@@ -4,7 +4,7 @@ import type { ObjectFormat } from '../object/mod.ts';
 export interface RepackSettings {
   /** How many neighbours, in order of kind, name and size, an object is tried against. 0: no search. */
   readonly window: number;
-  /** Longest chain of deltas in the output. */
+  /** Longest chain of deltas in the output, but for those that are kept as they came because the output would else be larger than the inputs. */
   readonly depth: number;
   /** Bytes that the objects of one search window may hold, their indexes with them. */
   readonly windowMemoryBytesMax: number;

@@ -38,12 +38,25 @@ export function writeOrder(table: ObjectTable, history: History): Uint32Array {
   });
 }
 
+/** The order in which the inputs have the objects that stay. */
+export function orderOfArrival(table: ObjectTable): Uint32Array {
+  const { chosen, copyOffset } = table;
+  const order = Uint32Array.from(Array.from(chosen.subarray(0, table.count).keys()).filter((object) => table.keep[object]));
+  return order.sort((a, b) => copyOffset[chosen[a]!]! - copyOffset[chosen[b]!]!);
+}
+
 /** How objects came into a pack. */
 export interface WrittenCounts {
   reusedDeltas: number;
   newDeltas: number;
   reusedWhole: number;
   newWhole: number;
+}
+
+export interface WrittenPack {
+  readonly lengthBytes: number;
+  readonly checksum: Buffer;
+  readonly counts: WrittenCounts;
 }
 
 export interface PackWriterParts {
@@ -56,7 +69,7 @@ export interface PackWriterParts {
 }
 
 /** Writes the pack: compressed bytes are copied where they can be. */
-export function writePack(path: string, order: Uint32Array, parts: PackWriterParts, onEntry: () => void) {
+export function writePack(path: string, order: Uint32Array, parts: PackWriterParts, onEntry: () => void): WrittenPack {
   const file = new FileWriter(path, parts.table.format);
   try {
     return new PackWriter(file, parts).write(order, onEntry);
@@ -79,7 +92,7 @@ class PackWriter {
     this.#offsets = new Float64Array(parts.table.count);
   }
 
-  write(order: Uint32Array, onEntry: () => void) {
+  write(order: Uint32Array, onEntry: () => void): WrittenPack {
     this.#file.write(encodePackHeader(order.length));
     const { base } = this.#parts.chains;
     const waiting: number[] = [];
