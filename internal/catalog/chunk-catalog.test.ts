@@ -95,6 +95,22 @@ describe('chunked blobs in the catalog', () => {
     assert.deepEqual([...(await catalog.chunks.find(other.poolId, sha('y'))).packIds], [0]);
   });
 
+  test('are noted after whoever moves chunks of the pool, and never wait for him in a circle', async () => {
+    const { poolId } = repository;
+    await client.query('begin');
+    await client.query('select pg_advisory_xact_lock(1347, $1::integer)', [poolId]);
+    const pushed = put([{ oid: oid('one'), recipe: recipeOf(['moved']) }]);
+    pushed.catch(() => {});
+    for (let waits = 0; waits === 0; ) {
+      const text = `select 1 from pg_locks where locktype = 'advisory' and classid = 1347 and objid = $1 and not granted`;
+      waits = (await client.query(text, [poolId])).rowCount!;
+    }
+    const insert = 'insert into chunks (pool_id, sha256, pack_id, pack_offset, pack_length) values ($1, $2, 9, 12, 100)';
+    await client.query(insert, [poolId, sha('moved')]);
+    await client.query('commit');
+    assert.deepEqual((await pushed).statuses, ['ok']);
+  });
+
   test('are not published on chunks whose pack was replaced meanwhile', async () => {
     const first = await put([{ oid: oid('one'), recipe: recipeOf(['x']) }]);
     const reuse = { oid: oid('two'), recipe: recipeOf(['x', 'new'], [first.chunkPackId, 0]) };

@@ -163,7 +163,8 @@ export async function copyChunkTables(
     }
   }
   if (fresh.size > 0 && chunkPackId === null) throw new Error('new chunks without a pack');
-  const live = new Set(named.size === 0 ? [] : await queries.holdChunkPacks(client, poolId, [...named]));
+  // Also when none is named: chunks are noted under the pool's lock only, or whoever moves chunks and this could wait for each other.
+  const live = new Set(await queries.holdChunkPacks(client, poolId, [...named]));
   const moved = [...named].filter((id) => !live.has(id));
   if (moved.length > 0)
     throw new PackhouseError('chunks-moved', `chunk packs ${moved.join(', ')} are not live any more`, { moved });
