@@ -54,6 +54,8 @@ export class ChunkedBlobs {
   readonly #packs = new Map<number, PackExtent>();
   readonly #recipes = new Map<string, ChunkRecipe>();
   #recipesBytes = 0;
+  /** How often chunks have moved: what was asked for before is not kept. */
+  #moves = 0;
 
   constructor(bytes: PackBytes, poolId: number) {
     this.#bytes = bytes;
@@ -67,6 +69,7 @@ export class ChunkedBlobs {
 
   /** Lets recipes go: chunks have moved. Who holds one may go on with it as long as replaced packs are readable. */
   forget(): void {
+    this.#moves++;
     this.#recipes.clear();
     this.#recipesBytes = 0;
   }
@@ -91,10 +94,11 @@ export class ChunkedBlobs {
       else found.set(keyOf(pack.id, chunkedOid), known);
     }
     for (let from = 0; from < missing.length; from += RECIPES_AT_ONCE) {
+      const moves = this.#moves;
       const rows = await this.#bytes.catalog.chunks.recipes(this.#poolId, missing.slice(from, from + RECIPES_AT_ONCE));
       for (const { packId, oid, recipe } of rows) {
         found.set(keyOf(packId, oid), recipe);
-        this.#keep(keyOf(packId, oid), recipe);
+        if (moves === this.#moves) this.#keep(keyOf(packId, oid), recipe);
       }
     }
     return locations.map(({ pack, chunkedOid }) => {

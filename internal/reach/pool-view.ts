@@ -46,10 +46,11 @@ export class PoolView implements TreeSource {
 
   /**
    * Makes all live packs known: after it this view is right for whatever was published before the call. False when it shows a pack that is not
-   * live any more: then another view is to take its place.
+   * live any more: then another view is to take its place. Whoever comes to this view so is not told of chunks that moved before.
    */
   async sync(): Promise<boolean> {
     return this.#inTurn(async () => {
+      this.reader.chunked.forget();
       const packs = await this.#catalog.packs(this.poolId, null);
       const live = new Set(packs.map((pack) => pack.id));
       for (const id of this.index.packs.keys()) if (!live.has(id)) return false;

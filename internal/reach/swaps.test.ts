@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import pg from 'pg';
 import { type Catalog, forkRepository, openCatalog, type Repository } from '../catalog/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { createFsStore } from '../packstore/mod.ts';
@@ -105,6 +106,39 @@ describe('packs that took the place of others', () => {
     const again = (await repositories.open('o', 'shared-fork'))!;
     assert.equal(parent.pool, again.pool);
     assert.deepEqual([reaches(parent, 'of the fork'), reaches(again, 'of the fork')], [false, true]);
+  });
+
+  test('hold the chunks of a blob for a repository too that comes to the view after they have moved', async () => {
+    const { repository } = await history('chunked', 1);
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const fork = (name: string): Promise<void> =>
+      forkRepository(catalog, repository, { owner: 'o', name, private: null, hiddenRefs: [], actor: '' });
+    try {
+      const repositories = known();
+      const view = (await repositories.open('o', 'chunked'))!;
+      const [pack] = [...view.pool.index.packs.values()];
+      const blob = { pack: pack!, chunkedOid: oid('large'), sizeBytes: 100 };
+      await client.query(
+        `insert into chunked_blobs (pool_id, pack_id, oid, size, adler, sha256s, chunk_packs, offsets, lengths, sizes, adlers)
+           values ($1, $2, $3, 100, 1, $4, '{7}', '{12}', '{50}', '{100}', '{1}')`,
+        [repository.poolId, pack!.id, blob.chunkedOid, Buffer.alloc(32)],
+      );
+      const { chunked } = view.pool.reader;
+      assert.deepEqual([...(await chunked.recipe(blob)).packIds], [7]);
+      await client.query(`update chunked_blobs set chunk_packs = '{8}' where pool_id = $1`, [repository.poolId]);
+      await fork('chunked-fork');
+      const other = (await repositories.open('o', 'chunked-fork'))!;
+      assert.equal(other.pool, view.pool);
+      assert.deepEqual([...(await chunked.recipe(blob)).packIds], [8]);
+      chunked.forget();
+      const asked = chunked.recipe(blob);
+      chunked.forget();
+      await asked;
+      assert.equal(chunked.bytes, 0, 'one that was asked for before they moved is not kept');
+    } finally {
+      await client.end();
+    }
   });
 
   test('take the place of what a push of this process has just brought', async () => {
