@@ -13,8 +13,9 @@ import { blockMatches } from './block-matches.ts';
 
 /** New chunks of one delta that are held, with those of the base that they took the place of, to find what exactly is new in them. */
 const HELD_BYTES_MAX = 8 << 20;
-/** Chunks of the base are looked at when they are at most this much more than the new ones. */
+/** Chunks of the base are looked at when they are at most this much more than the new ones; and that much more in all. */
 const BASE_EXTRA_BYTES_MAX = 1 << 20;
+const BASE_EXTRA_BYTES_TOTAL = 8 << 20;
 const INSERT_BYTES_MAX = 127;
 
 /**
@@ -53,7 +54,7 @@ async function narrowed(
   signal: AbortSignal,
 ): Promise<Buffer> {
   const inserts = plan.steps.filter((step): step is InsertStep => step.kind === 'insert');
-  const compared = inserts.filter((step) => baseBytes(base, step) <= step.sizeBytes + BASE_EXTRA_BYTES_MAX);
+  const compared = comparedInserts(base, inserts);
   const [fresh, old] = await Promise.all([
     gather(
       chunked.plain(
@@ -65,7 +66,7 @@ async function narrowed(
     gather(
       chunked.plain(
         base,
-        compared.flatMap(({ baseFirst, baseEnd }) => numbers(baseFirst, baseEnd)),
+        [...compared].flatMap(({ baseFirst, baseEnd }) => numbers(baseFirst, baseEnd)),
         signal,
       ),
     ),
@@ -77,7 +78,7 @@ async function narrowed(
       continue;
     }
     const bytes = Buffer.concat(fresh.splice(0, step.end - step.first));
-    const before = compared.includes(step) ? Buffer.concat(old.splice(0, step.baseEnd - step.baseFirst)) : Buffer.alloc(0);
+    const before = compared.has(step) ? Buffer.concat(old.splice(0, step.baseEnd - step.baseFirst)) : Buffer.alloc(0);
     const { prefixBytes, suffixBytes } = narrowInsert(before, bytes);
     ops.copy(step.baseOffset, prefixBytes);
     ops.between(
@@ -88,6 +89,18 @@ async function narrowed(
     ops.copy(step.baseOffset + before.length - suffixBytes, suffixBytes);
   }
   return ops.delta();
+}
+
+/** The inserts, in their order, whose bytes are compared with what stood there in the base: both are held. */
+function comparedInserts(base: ChunkRecipe, inserts: readonly InsertStep[]): ReadonlySet<InsertStep> {
+  let extraBytes = 0;
+  const compared = inserts.filter((step) => {
+    const extra = Math.max(0, baseBytes(base, step) - step.sizeBytes);
+    if (extra > BASE_EXTRA_BYTES_MAX || extraBytes + extra > BASE_EXTRA_BYTES_TOTAL) return false;
+    extraBytes += extra;
+    return true;
+  });
+  return new Set(compared);
 }
 
 /** Instructions of a delta; copies that continue each other are one. */

@@ -87,6 +87,19 @@ describe('a chunked blob', () => {
     );
   });
 
+  test('in which chunks come again takes each from one read', async () => {
+    const sparse = Buffer.concat([seededBytes(21, 30_000), Buffer.alloc(3_000_000), seededBytes(21, 30_000)]);
+    const other = await pool.put('store', [{ oid: oidOf('blob', 'y'), kind: 3, sizeBytes: 1, bytes: entry('blob', 'y') }], {
+      chunked: [sparse],
+    });
+    const { chunked, find, read } = await open(other);
+    const recipe = await chunked.recipe(await find(sparse));
+    assert.ok(recipe.sizes.length > 100);
+    read.requests = 0;
+    assert.ok((await gathered(chunked.plain(recipe, allChunks(recipe)))).equals(sparse));
+    assert.ok(read.requests <= 2, `${read.requests} requests for ${recipe.sizes.length} chunks`);
+  });
+
   test('is the base of a delta that names it', async () => {
     const result = Buffer.concat([BLOB.subarray(0, 100), Buffer.from('!')]);
     const bytes = refDelta(oidOf('blob', BLOB), buildDelta(BLOB.length, 101, [{ copy: [0, 100] }, { insert: '!' }]));

@@ -236,10 +236,13 @@ function runsOf({ packIds, offsets, lengths }: ChunkPlaces, chunks: readonly num
     let behind = offset + lengths[first]!;
     for (; at < chunks.length; at++) {
       const next = chunks[at]!;
+      const end = offsets[next]! + lengths[next]!;
+      // A chunk that comes again, as in a file of zeros.
+      if (packIds[next] === packId && offsets[next]! >= offset && end <= behind) continue;
       const gap = offsets[next]! - behind;
       if (packIds[next] !== packId || gap < 0 || gap > GAP_BYTES_MAX) break;
-      if (offsets[next]! + lengths[next]! - offset > RUN_BYTES_MAX) break;
-      behind = offsets[next]! + lengths[next]!;
+      if (end - offset > RUN_BYTES_MAX) break;
+      behind = end;
     }
     runs.push({ chunks: chunks.slice(from, at), packId, offset, lengthBytes: behind - offset });
   }
