@@ -5,7 +5,6 @@ import { addConfigOptions, loadCommandConfig, print } from './cli.ts';
 import { STORE_KEYS } from './maintenance-wiring.ts';
 import { rebuildText } from './rebuild.ts';
 import { progressLine, withStore } from './verb-parts.ts';
-import { packLimitsOf } from './wiring.ts';
 
 export function backupCommand(): Command {
   const command = new Command('backup')
@@ -53,7 +52,6 @@ export function restoreCommand(): Command {
               catalog,
               store,
               source,
-              packLimits: packLimitsOf(config),
               memoryBytesMax: config.push.memoryBytesMax,
               onProgress,
               signal,

@@ -4,14 +4,13 @@ import { Command } from 'commander';
 import { codeOf, PackhouseError } from '../../internal/base/mod.ts';
 import type { Ref } from '../../internal/catalog/mod.ts';
 import { repositoryPack } from '../../internal/fetch/mod.ts';
-import { receivePack } from '../../internal/ingest/mod.ts';
+import { receivePack, STORED_PACK_LIMITS } from '../../internal/ingest/mod.ts';
 import { STRICT_SEVERITIES, severitiesWith } from '../../internal/object/mod.ts';
 import { encodeIdx } from '../../internal/packformat/mod.ts';
 import type { RepositoryView } from '../../internal/reach/mod.ts';
 import { addConfigOptions, parseRepository, print } from './cli.ts';
 import { gitOutput } from './local-git.ts';
 import { type Rooms, STORAGE_KEYS, withRooms } from './rooms.ts';
-import { packLimitsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -79,7 +78,7 @@ async function writePack(
   if (objectCount === 0) return { objects: 0, packBytes: 0 };
   const received = await receivePack(pieces, Buffer.alloc(0), {
     format: view.format,
-    limits: packLimitsOf(rooms.config),
+    limits: STORED_PACK_LIMITS,
     severities: LENIENT,
     memoryBytesMax: rooms.config.push.memoryBytesMax,
     spoolFolder: join(folder, 'objects'),

@@ -6,7 +6,7 @@ import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import { type FsckSummary, fsck, type Problem, problemLine } from '../../internal/maintenance/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, withDatabase } from './cli.ts';
 import { progressLine } from './verb-parts.ts';
-import { openStore, packLimitsOf } from './wiring.ts';
+import { openStore } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -80,7 +80,6 @@ async function run(config: Config, url: string, id: RepositoryName | null, optio
       repository: id === null ? null : await find(catalog, id),
       connectivityOnly,
       sample,
-      packLimits: packLimitsOf(config),
       memoryBytesMax: config.push.memoryBytesMax,
       cacheBytesMax: config.cache.bytesMax,
       onProblem(problem) {

@@ -3,7 +3,6 @@ import { type RebuildReport, rebuild } from '../../internal/recovery/mod.ts';
 import { addConfigOptions, loadCommandConfig, print } from './cli.ts';
 import { STORE_KEYS } from './maintenance-wiring.ts';
 import { progressLine, withStore } from './verb-parts.ts';
-import { packLimitsOf } from './wiring.ts';
 
 export function rebuildCommand(): Command {
   const command = new Command('rebuild')
@@ -21,7 +20,6 @@ export function rebuildCommand(): Command {
           rebuild({
             catalog,
             store,
-            packLimits: packLimitsOf(config),
             memoryBytesMax: config.push.memoryBytesMax,
             adopt: options.adopt ?? false,
             reason: 'rebuild',

@@ -127,7 +127,7 @@ async function serveUntil(
   await server.drain();
 }
 
-export function packLimitsOf({ limits }: Config): PackLimits {
+function packLimitsOf({ limits }: Config): PackLimits {
   return {
     ...DEFAULT_PACK_LIMITS,
     objectsMax: limits.packObjectsMax,

@@ -34,6 +34,18 @@ export const DEFAULT_PACK_LIMITS: PackLimits = {
   largeBytesFree: 64 * 2 ** 30,
 };
 
+/** For packs that are stored: what was taken in is read again whatever a push may be today, and a merged pack may make what all its inputs made. */
+export const STORED_PACK_LIMITS: PackLimits = {
+  ...DEFAULT_PACK_LIMITS,
+  objectsMax: 2 ** 31,
+  objectBytesMax: Number.MAX_SAFE_INTEGER,
+  treeBytesMax: 2 ** 31,
+  commitBytesMax: 2 ** 31,
+  deltaObjectBytesMax: 2 ** 31,
+  deltaDepthMax: 2 ** 31,
+  madeBytesFree: Number.MAX_SAFE_INTEGER,
+};
+
 /**
  * How much a pack makes the server inflate and copy. A few kilobytes of deltas can ask for any amount of it, so it is counted as it is
  * done; `madeBytesMax` bounds it further for work that holds up other requests.

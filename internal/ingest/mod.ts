@@ -16,7 +16,7 @@ export { ChunkPackFile } from './chunk-pack-file.ts';
 export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } from './chunking-options.ts';
 export { PackError, unresolvedDeltas } from './errors.ts';
 export { IncomingReader, type PackPlace } from './incoming-reader.ts';
-export { DEFAULT_PACK_LIMITS, type PackLimits } from './limits.ts';
+export { DEFAULT_PACK_LIMITS, type PackLimits, STORED_PACK_LIMITS } from './limits.ts';
 export { SpoolSource } from './pack-source.ts';
 export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';
 export type { ExternalBase } from './resolve.ts';

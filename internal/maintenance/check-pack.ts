@@ -1,6 +1,6 @@
 import { messageOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
-import { type PackLimits, type ReceivedPack, receivePack, type VerifiedPack } from '../ingest/mod.ts';
+import { type ReceivedPack, receivePack, STORED_PACK_LIMITS, type VerifiedPack } from '../ingest/mod.ts';
 import { kindName, oidLength, type Severities, STRICT_SEVERITIES, severitiesWith } from '../object/mod.ts';
 import type { PackExtent } from '../packread/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
@@ -14,7 +14,6 @@ import type { ProblemList } from './problems.ts';
 export interface PackCheckParts {
   readonly catalog: Catalog;
   readonly store: PackStore;
-  readonly limits: PackLimits;
   readonly memoryBytesMax: number;
 }
 
@@ -82,7 +81,7 @@ export async function verifyBytes(
   try {
     received = await receivePack(bytesOf(parts, content.poolId, pack), Buffer.alloc(0), {
       format: content.format,
-      limits: parts.limits,
+      limits: STORED_PACK_LIMITS,
       severities: LENIENT,
       memoryBytesMax: parts.memoryBytesMax,
       // Nothing is written: bases are only looked at.

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { ChunkMove, ChunkPackSize, UsedChunk } from '../catalog/mod.ts';
 import { adler32 } from '../chunking/mod.ts';
-import { type ChunkPack, ChunkPackFile, DEFAULT_PACK_LIMITS, makeSpoolFolder, receivePack } from '../ingest/mod.ts';
+import { type ChunkPack, ChunkPackFile, makeSpoolFolder, receivePack, STORED_PACK_LIMITS } from '../ingest/mod.ts';
 import { DEFAULT_SEVERITIES, type ObjectFormat } from '../object/mod.ts';
 import { encodeIdx } from '../packformat/mod.ts';
 import { writeChunkPack, writeManifest } from '../packing/mod.ts';
@@ -163,7 +163,7 @@ async function writeUsed(
 async function verify(chunkPack: ChunkPack, format: ObjectFormat): Promise<void> {
   const received = await receivePack(readBack(chunkPack)[Symbol.asyncIterator](), Buffer.alloc(0), {
     format,
-    limits: DEFAULT_PACK_LIMITS,
+    limits: STORED_PACK_LIMITS,
     severities: DEFAULT_SEVERITIES,
     memoryBytesMax: SPARE_PIECE_BYTES,
     thinBytesMax: 0,

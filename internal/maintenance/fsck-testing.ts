@@ -2,7 +2,7 @@ import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { type Catalog, openCatalog } from '../catalog/mod.ts';
-import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
+
 import { createFsStore, type PackStore } from '../packstore/mod.ts';
 import { type FsckSummary, fsck } from './fsck.ts';
 import type { Problem } from './problems.ts';
@@ -72,7 +72,6 @@ export class Bench {
         store,
         repository: repository === undefined ? null : await this.catalog.findRepository(...repository),
         connectivityOnly,
-        packLimits: DEFAULT_PACK_LIMITS,
         memoryBytesMax,
         cacheBytesMax: 64 << 20,
         onProblem: (problem) => problems.push(problem),

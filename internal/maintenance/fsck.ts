@@ -1,5 +1,4 @@
 import type { Catalog, Repository } from '../catalog/mod.ts';
-import type { PackLimits } from '../ingest/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
@@ -20,7 +19,6 @@ export interface FsckOptions {
   readonly connectivityOnly: boolean;
   /** Read the contents of a random part of the packs only; the rest is checked all the same. */
   readonly sample?: SampleOptions | null;
-  readonly packLimits: PackLimits;
   /** A pack up to this size is checked in memory; a larger one by way of a temporary file. */
   readonly memoryBytesMax: number;
   readonly cacheBytesMax: number;
@@ -101,7 +99,7 @@ async function checkPool(
   for (const { owner, name } of repositories)
     states.push({ owner, name, state: await catalog.repositoryState(owner, name, null) });
   const content = await PoolContent.load(catalog, bytes, pool, report);
-  const parts = { catalog, store, limits: options.packLimits, memoryBytesMax: options.memoryBytesMax };
+  const parts = { catalog, store, memoryBytesMax: options.memoryBytesMax };
   const chunkPacks = new Map((await catalog.chunks.packs(pool.id, null)).map((pack) => [pack.id, pack]));
   for (const chunkPack of chunkPacks.values()) {
     const isRead = reads(pool.id, chunkPack.id);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { createLogger } from '../base/mod.ts';
 import { type Catalog, openCatalog } from '../catalog/mod.ts';
-import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
+
 import { PackBytes } from '../packread/mod.ts';
 import { createFsStore, type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../repack/mod.ts';
@@ -120,7 +120,6 @@ export class Yard {
       store: this.store,
       repository: null,
       connectivityOnly: false,
-      packLimits: DEFAULT_PACK_LIMITS,
       memoryBytesMax: 8 << 20,
       cacheBytesMax: 64 << 20,
       onProblem: (problem) => found.push(problem),

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
 import { createFsStore, type PackStore, type PutOptions, type PutSource } from '../packstore/mod.ts';
 import { scratchFolder } from '../testkit/mod.ts';
 import { backup, restore } from './backup.ts';
 import { Farm, rowsOf } from './recovery-testing.ts';
 import { writeSnapshot } from './snapshot.ts';
 
-const SETTINGS = { packLimits: DEFAULT_PACK_LIMITS, memoryBytesMax: 1 << 20 };
+const SETTINGS = { memoryBytesMax: 1 << 20 };
 
 /** A store that stops a put after some bytes, or before it is answered. */
 function breaking(inner: PackStore, breaks: (key: string) => boolean): PackStore {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { PackhouseError } from '../base/mod.ts';
 import type { ChunkedBlob, ObjectBlock, StagedPack } from '../catalog/mod.ts';
 import { wireEntryBytes } from '../chunking/mod.ts';
-import { type PackLimits, receivePack, type VerifiedPack } from '../ingest/mod.ts';
+import { receivePack, STORED_PACK_LIMITS, type VerifiedPack } from '../ingest/mod.ts';
 import {
   KIND_BLOB,
   KIND_COMMIT,
@@ -26,7 +26,6 @@ const LENIENT: Severities = severitiesWith(Object.fromEntries(Object.keys(STRICT
 
 export interface IndexSettings {
   readonly store: PackStore;
-  readonly packLimits: PackLimits;
   readonly memoryBytesMax: number;
 }
 
@@ -52,7 +51,7 @@ export async function indexPack(
 ): Promise<IndexedPack> {
   const received = await receivePack(packBytes(settings.store, pack, signal), Buffer.alloc(0), {
     format: pack.format,
-    limits: settings.packLimits,
+    limits: STORED_PACK_LIMITS,
     severities: LENIENT,
     memoryBytesMax: settings.memoryBytesMax,
     // A pack of the store stands alone.

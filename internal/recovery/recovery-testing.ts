@@ -3,7 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { type Catalog, openCatalog } from '../catalog/mod.ts';
-import { DEFAULT_PACK_LIMITS } from '../ingest/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import {
   git,
@@ -111,7 +110,6 @@ export class Farm {
     const report = await rebuild({
       catalog,
       store: options.store ?? this.store,
-      packLimits: DEFAULT_PACK_LIMITS,
       memoryBytesMax: 1 << 20,
       adopt: options.adopt ?? false,
       reason: 'rebuild',

@@ -1,21 +1,10 @@
 import { messageOf } from '../base/mod.ts';
-import { DEFAULT_PACK_LIMITS, type PackLimits, PackWork, type VerifiedPack } from '../ingest/mod.ts';
+import { PackWork, STORED_PACK_LIMITS, type VerifiedPack } from '../ingest/mod.ts';
 import { type Severities, STRICT_SEVERITIES, severitiesWith } from '../object/mod.ts';
 import { type ObjectTable, unsound } from './object-table.ts';
 
 /** What was pushed has been weighed by the severities of its day: here only what cannot be read as an object counts. */
 const LENIENT: Severities = severitiesWith(Object.fromEntries(Object.keys(STRICT_SEVERITIES).map((id) => [id, 'ignore'])));
-
-/** Our own packs may make as much as they like. */
-const LIMITS: PackLimits = {
-  ...DEFAULT_PACK_LIMITS,
-  objectsMax: 2 ** 31,
-  objectBytesMax: Number.MAX_SAFE_INTEGER,
-  treeBytesMax: 2 ** 31,
-  commitBytesMax: 2 ** 31,
-  deltaObjectBytesMax: 2 ** 31,
-  madeBytesFree: Number.MAX_SAFE_INTEGER,
-};
 
 /** What a written pack must be: the objects that stay, in order of oid, and the file's own size and checksum. */
 export interface ExpectedPack {
@@ -62,7 +51,7 @@ export function verifyPack(path: string, format: ObjectTable['format'], expected
 }
 
 function readBack(path: string, format: ObjectTable['format'], lengthBytes: number): VerifiedPack {
-  const work = new PackWork({ path }, { format, limits: LIMITS, severities: LENIENT });
+  const work = new PackWork({ path }, { format, limits: STORED_PACK_LIMITS, severities: LENIENT });
   try {
     work.advance(lengthBytes, true);
     work.resolve();
