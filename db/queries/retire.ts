@@ -5,7 +5,10 @@ export interface PackName {
   readonly id: number;
 }
 
-/** `superseded → deleted` for packs that have been superseded for longer than this; none while a pin holds. */
+/**
+ * `superseded → deleted` for packs that have been superseded for longer than this; none while a pin holds, and none in the store that the last
+ * snapshot of the catalog takes for live.
+ */
 export async function retirePacks(db: Queryable, ageSeconds: number, limit: number): Promise<PackName[]> {
   const { rows } = await db.query<PackName>('select pool_id, id from retire_packs($1, $2)', [ageSeconds, limit]);
   return rows;
@@ -84,12 +87,13 @@ export async function forgetWithoutBytes(db: Queryable): Promise<number> {
   return rowCount ?? 0;
 }
 
-/** Removes pools that have neither repositories nor packs left. */
+/** Removes pools that have neither repositories nor packs left, as the last snapshot of the catalog has seen: it tells what becomes of pools by their rows. */
 export async function forgetEmptyPools(db: Queryable): Promise<number> {
   const { rowCount } = await db.query(
     `with gone as (
        delete from pools p where not exists (select 1 from repositories r where r.pool_id = p.id)
-         and not exists (select 1 from packs k where k.pool_id = p.id) returning p.id),
+         and not exists (select 1 from packs k where k.pool_id = p.id)
+         and (last_catalog_snapshot() is null or not changed_since(p.xmin, last_catalog_snapshot())) returning p.id),
      swaps_gone as (delete from pack_swaps w using gone where w.pool_id = gone.id),
      sweeps_gone as (delete from pool_sweeps s using gone where s.pool_id = gone.id)
      select id from gone`,

@@ -175,8 +175,11 @@ export async function publishNames(db: ClientBase): Promise<void> {
     `insert into refs select f.* from rebuild.refs f join repositories r on r.id = f.repository_id and r.pool_id = f.pool_id`,
     `update rebuild.pushes s set pack_id = null
        where pack_id is not null and not exists (select 1 from packs k where k.pool_id = s.pool_id and k.id = s.pack_id)`,
-    'insert into pushes select * from rebuild.pushes',
-    'insert into ref_updates select * from rebuild.ref_updates',
+    // The log of repositories that were forgotten since went with them; snapshots tell of no deletion of it.
+    ...['pushes', 'ref_updates'].map(
+      (table) => `insert into ${table} select t.* from rebuild.${table} t
+                    where exists (select 1 from repositories r where r.id = t.repository_id and r.pool_id = t.pool_id)`,
+    ),
     'insert into access_tokens overriding system value select * from rebuild.access_tokens',
     'insert into maintenance_holds (reason, made_at) select reason, made_at from rebuild.maintenance_holds',
   ];

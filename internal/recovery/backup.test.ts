@@ -82,6 +82,37 @@ describe('copies of the catalog', () => {
     assert.deepEqual(await keysOf(farm.store, 'snapshots/'), [last.kind === 'written' ? last.key : '']);
   });
 
+  test('packs in the store that were replaced, and pools that are gone, stay until a snapshot has seen it', async () => {
+    for (const name of ['o/r', 'o/r']) {
+      await farm.commit(name, 30_000);
+      await farm.push(name);
+    }
+    await farm.commit('o/gone', 100);
+    await farm.push('o/gone');
+    await writeSnapshot(farm);
+    const { retire } = farm.catalog;
+    await farm.server.packhouse('compact', 'o/r');
+    await farm.server.packhouse('repo', 'delete', 'o/gone');
+    assert.equal((await farm.server.packhouse('sweep', '--yes', '--sweep-retention', '0s')).code, 0);
+    const pools = 'select count(*)::integer as pools from pools';
+    const before = await rowsOf(farm.url, pools);
+    const tails = await retire.retire(0, 500);
+    for (const pack of tails) await retire.deleteRows(pack);
+    await retire.forgetWithoutBytes();
+    assert.equal(await retire.forgetEmptyPools(), 0);
+    assert.deepEqual(await rowsOf(farm.url, pools), before);
+    await farm.rebuilt().then(({ report }) => assert.deepEqual(report.lost, []));
+    await writeSnapshot(farm);
+    assert((await retire.retire(0, 500)).length >= 2);
+    assert.equal(await retire.forgetEmptyPools(), 1);
+    await farm.commit('o/gone', 100);
+    await farm.push('o/gone');
+    await writeSnapshot(farm);
+    const { url } = await farm.rebuilt();
+    const [was, is] = [await farm.told(farm.url), await farm.told(url)];
+    for (const part of ['repositories', 'refs', 'pushes', 'updates']) assert.deepEqual(is[part], was[part], part);
+  });
+
   test('a backup beside pushes is one moment, goes on after it was stopped, and comes back elsewhere', async () => {
     await farm.commit('o/big', 700_000, 'large');
     await farm.push('o/big');
