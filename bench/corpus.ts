@@ -25,6 +25,8 @@ interface Options {
   readonly parts?: string;
   readonly json?: string;
   readonly quick: boolean;
+  readonly set: readonly string[];
+  readonly threshold?: string;
 }
 
 /** Bytes of one part, for git and for Packhouse. */
@@ -48,15 +50,17 @@ const options = new Command('corpus')
   .addOption(new Option('--store <kind>', 'fs, or s3: the store of PACKHOUSE_TEST_S3_*').choices(['fs', 's3']).default('fs'))
   .option('--parts <names>', 'only these, separated by commas: source, asset, huge, text, small (forks go with source)')
   .option('--work <folder>', 'where data is kept while it runs', tmpdir())
+  .option('--set <name=number...>', 'another size of a part: assetVersions, assetBytes, textBytes, smallRepositories …', [])
+  .option('--threshold <size>', "the server's chunking.threshold")
   .option('--json <file>', 'write every figure there')
   .option('--quick', 'small and short: to see that it works, not to compare', false)
   .parse()
   .opts<Options>();
 await corpus(options);
 
-async function corpus({ store, quick, parts: names, json, work: parent }: Options): Promise<void> {
+async function corpus({ store, quick, parts: names, json, work: parent, set, threshold }: Options): Promise<void> {
   const work = mkdtempSync(join(resolve(parent), 'packhouse-corpus-'));
-  const scale = quick ? QUICK : FULL;
+  const scale = scaleWith(quick ? QUICK : FULL, set);
   const chosen = partsOf(scale).filter(({ name }) => names === undefined || names.split(',').includes(name));
   const data = join(work, 'packhouse');
   mkdirSync(data);
@@ -65,6 +69,7 @@ async function corpus({ store, quick, parts: names, json, work: parent }: Option
     PACKHOUSE_MAINTENANCE_ENABLED: 'false',
     PACKHOUSE_FETCH_MAX_DURATION: '1s',
     PACKHOUSE_SNAPSHOT_INTERVAL: '0s',
+    ...(threshold === undefined ? {} : { PACKHOUSE_CHUNKING_THRESHOLD: threshold }),
   };
   const server = await startPackhouse(data, store, settings);
   try {
@@ -91,6 +96,16 @@ async function corpus({ store, quick, parts: names, json, work: parent }: Option
     await server.stop();
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+function scaleWith(scale: Scale, changes: readonly string[]): Scale {
+  const changed: Record<string, number> = { ...scale };
+  for (const change of changes) {
+    const [name, value] = change.split('=');
+    if (name === undefined || !(name in scale) || !/^\d+$/.test(value ?? '')) throw new Error(`--set ${change}: no such size`);
+    changed[name] = Number(value);
+  }
+  return { ...scale, ...changed };
 }
 
 function say(line: string): void {

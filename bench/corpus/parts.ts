@@ -23,7 +23,7 @@ export const FULL: Scale = {
   commits: 3000,
   assetVersions: 50,
   assetBytes: 200 << 20,
-  hugeVersions: 3,
+  hugeVersions: 8,
   hugeBytes: 600 << 20,
   textBytes: 2_500_000,
   textEdits: 200,
