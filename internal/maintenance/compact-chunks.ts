@@ -43,7 +43,8 @@ export async function planChunkMerges(settings: RewriteSettings, poolId: number 
   const { catalog, compaction } = settings;
   const pools = new Map<number, ChunkPackSize[]>();
   for (const pack of await catalog.chunkMoves.sizes(poolId)) {
-    if (!pack.leased) pools.set(pack.poolId, [...(pools.get(pack.poolId) ?? []), pack]);
+    if (!pack.leased && (full || !settings.rest.has('chunks', pack.poolId)))
+      pools.set(pack.poolId, [...(pools.get(pack.poolId) ?? []), pack]);
   }
   const rules = { ...compaction, ratio: full ? Number.MAX_SAFE_INTEGER : compaction.ratio };
   const merges: ChunkMerge[] = [];
@@ -78,6 +79,7 @@ export async function compactChunks(
     signal.throwIfAborted();
     try {
       const written = await mergeChunkPacks(settings, merge, signal);
+      settings.rest.worked('chunks', merge.poolId);
       if (written === null) report.left++;
       else {
         report.merged += merge.packIds.length;
@@ -91,6 +93,7 @@ export async function compactChunks(
       if (code === 'lease-lost' || code === 'epoch-moved' || code === 'chunks-moved') report.left++;
       else {
         report.failed++;
+        settings.rest.failed('chunks', merge.poolId);
         settings.log.error({ pool: merge.poolId, code, error: messageOf(error) }, 'chunk packs were not written again');
       }
     }

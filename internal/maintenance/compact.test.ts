@@ -133,6 +133,10 @@ describe('compaction', () => {
     damaged[damaged.length - 30]! ^= 1;
     await yard.store.put(broken!.crateKey!, damaged);
     const report = await run(FULL);
+    assert.deepEqual(yard.settings.rest.pools('gather'), [await yard.poolOf('broken')], 'it is not tried all the time');
+    assert.deepEqual((await planCompaction(yard.settings, NOW)).crates, []);
+    await yard.store.delete(broken!.crateKey!);
+    assert.equal((await run(FULL)).failed, 1, 'bytes that are gone are no others’ matter either');
     assert.equal(report.failed, 1);
     assert(report.gathered >= 2);
     assert.deepEqual(await yard.livePacks('broken'), [broken]);

@@ -38,7 +38,10 @@ export async function planCompaction(settings: RewriteSettings, { poolId, full }
   const merges: Merge[] = [];
   for (const pool of pools) merges.push(...planMerges(await maintenance.packs(pool, ['live']), compaction, full));
   if (poolId !== null) return { merges, ...NO_GATHERS };
-  const crates = cratesToLeave(await maintenance.sparseCrates(seal.crateBytes, compaction.deadPercent), {
+  const stuck = full ? new Set() : await cratesOf(settings, settings.rest.pools('gather'));
+  const sparse = await maintenance.sparseCrates(seal.crateBytes, compaction.deadPercent);
+  const left = sparse.filter((crate) => !stuck.has(crate.key));
+  const crates = cratesToLeave(left, {
     ratio: full ? Number.POSITIVE_INFINITY : compaction.ratio,
     crateBytes: seal.crateBytes,
     deadPercent: compaction.deadPercent,
@@ -50,6 +53,14 @@ export async function planCompaction(settings: RewriteSettings, { poolId, full }
   const packs = await maintenance.packsIn(crates.map((crate) => crate.key));
   const moved = packs.filter((pack) => !merged.has(pack.poolId));
   return { merges, crates, gathers: planGathers(moved, seal.crateBytes) };
+}
+
+/** Crates with live packs of pools. */
+async function cratesOf({ catalog }: RewriteSettings, pools: readonly number[]): Promise<Set<string>> {
+  const keys = new Set<string>();
+  for (const pool of pools)
+    for (const { crateKey } of await catalog.maintenance.packs(pool, ['live'])) if (crateKey !== null) keys.add(crateKey);
+  return keys;
 }
 
 /**
@@ -100,10 +111,13 @@ async function carryOut(
         const swap = await attempt(settings, poolId, counts, signal, () => copyPacks(settings, poolId, packs, signal));
         if (swap !== null) load.add(swap);
       }
-      return await load.ship(signal);
+      const shipped = await load.ship(signal);
+      for (const { poolId } of shipped?.swapped ?? []) settings.rest.worked('gather', poolId);
+      return shipped;
     } catch (error) {
       const { pool } = error instanceof PackhouseError && error.code === 'pack-corrupt' ? error.data : {};
       if (signal.aborted || typeof pool !== 'number' || !pools.delete(pool)) throw error;
+      settings.rest.failed('gather', pool);
       settings.log.error({ pool, error: messageOf(error) }, 'a pack was not copied');
       counts.failed++;
     } finally {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { PackhouseError } from '../base/mod.ts';
+import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { ObjectBlock, Pack, PackSummary } from '../catalog/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { encodeIdx } from '../packformat/mod.ts';
@@ -56,9 +56,14 @@ async function preparedCopy(settings: RewriteSettings, poolId: number, format: O
     async *read(signal) {
       const entries = Entries.of(await blocksOf(settings, poolId, pack), format);
       const compared = new Compared(entries, poolId, pack, format);
-      for await (const piece of packPieces(settings, poolId, pack, signal)) {
-        compared.take(piece);
-        yield piece;
+      try {
+        for await (const piece of packPieces(settings, poolId, pack, signal)) {
+          compared.take(piece);
+          yield piece;
+        }
+      } catch (error) {
+        const isGone = codeOf(error) === 'store-missing' || codeOf(error) === 'store-short';
+        throw isGone ? compared.unsound(messageOf(error)) : error;
       }
       idx = compared.end();
     },
@@ -135,10 +140,10 @@ class Compared {
     this.#crcs = new Uint32Array(offsets.length);
     let next = 12;
     for (const row of this.#rows) {
-      if (offsets[row] !== next) throw this.#unsound(`the catalog has no entry at offset ${next}`);
+      if (offsets[row] !== next) throw this.unsound(`the catalog has no entry at offset ${next}`);
       next += lengths[row]!;
     }
-    if (next !== pack.lengthBytes - oidLength(format)) throw this.#unsound(`the catalog's entries end at offset ${next}`);
+    if (next !== pack.lengthBytes - oidLength(format)) throw this.unsound(`the catalog's entries end at offset ${next}`);
   }
 
   take(piece: Buffer): void {
@@ -161,13 +166,13 @@ class Compared {
   end(): Buffer {
     const { checksum } = this.#pack;
     if (!this.#trailer.equals(checksum) || !this.#hash.digest().equals(checksum)) {
-      throw this.#unsound(`its bytes do not make the checksum ${checksum.toString('hex')}`);
+      throw this.unsound(`its bytes do not make the checksum ${checksum.toString('hex')}`);
     }
     const { oids, offsets } = this.#entries;
     return encodeIdx({ count: offsets.length, oids, offsets, crcs: this.#crcs, checksum }, this.#format);
   }
 
-  #unsound(why: string): PackhouseError {
+  unsound(why: string): PackhouseError {
     const { id } = this.#pack;
     return new PackhouseError('pack-corrupt', `pack ${id} is not copied: ${why}`, { pool: this.#poolId, pack: id });
   }

@@ -17,6 +17,7 @@ export { type FsckOptions, type FsckSummary, fsck } from './fsck.ts';
 export { LateBitmaps } from './late-bitmaps.ts';
 export type { CompactPlan } from './plan-compact.ts';
 export { type Problem, problemLine } from './problems.ts';
+export { Rest } from './rest.ts';
 export { type OrphanReport, type RetireReport, type RetireSettings, removeOrphans, retire } from './retire.ts';
 export { type JobKind, type MaintenanceOptions, runMaintenance } from './run.ts';
 export type { SampleOptions } from './sample.ts';

@@ -5,6 +5,7 @@ import type { CrateSummary, PackSummary } from '../catalog/mod.ts';
 import { cratesToLeave, planGathers, planMerges } from './plan-compact.ts';
 import { planMerge } from './plan-merge.ts';
 import { planSeal, tailsDue } from './plan-seal.ts';
+import { Rest } from './rest.ts';
 
 const RULES = { ratio: 2, packBytesMax: 1_000_000 };
 const sum = (packs: readonly { lengthBytes: number }[]): number => packs.reduce((bytes, pack) => bytes + pack.lengthBytes, 0);
@@ -161,4 +162,21 @@ describe('gathering', () => {
       }),
     );
   });
+});
+
+test('a pool that could not be worked on rests, twice as long each time, up to an hour, until it works', () => {
+  let now = 0;
+  const rest = new Rest(() => now);
+  const restsFor = (): number => {
+    rest.failed('seal', 7);
+    const from = now;
+    assert.deepEqual([rest.has('seal', 7), rest.has('gather', 7), rest.has('seal', 8)], [true, false, false]);
+    assert.deepEqual(rest.pools('seal'), [7]);
+    while (rest.has('seal', 7)) now += 30_000;
+    return (now - from) / 60_000;
+  };
+  assert.deepEqual(Array.from({ length: 8 }, restsFor), [1, 2, 4, 8, 16, 32, 60, 60]);
+  assert.deepEqual(rest.pools('seal'), []);
+  rest.worked('seal', 7);
+  assert.equal(restsFor(), 1);
 });

@@ -20,6 +20,7 @@ import {
 } from '../testkit/mod.ts';
 import { fsck } from './fsck.ts';
 import { type Problem, problemLine } from './problems.ts';
+import { Rest } from './rest.ts';
 import type { RewriteSettings } from './settings.ts';
 import { Throttle } from './throttle.ts';
 
@@ -44,6 +45,7 @@ export class Yard {
       bytes: new PackBytes(this.catalog, this.store, 16 << 20),
       repack: { ...DEFAULT_REPACK_SETTINGS, threads: 1 },
       throttle: new Throttle(Number.POSITIVE_INFINITY),
+      rest: new Rest(),
       log: createLogger('silent'),
       leaseMs: 60_000,
       bitmapObjectsMin: 1000,

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { readManifest } from '../packing/mod.ts';
 import { git, scratchFolder } from '../testkit/mod.ts';
+import { Rest } from './rest.ts';
 import { Yard } from './rewrite-testing.ts';
-import { seal } from './seal.ts';
+import { seal, tailsAreDue } from './seal.ts';
 import type { RewriteSettings } from './settings.ts';
 
 const NEVER = new AbortController().signal;
@@ -152,6 +153,24 @@ describe('sealing', () => {
     assert.equal((await first).packs, 12);
     assert.equal((await yard.livePacks('two')).length, 2);
     await yard.assertClones('two', local);
+    assert.deepEqual(await yard.problems(), []);
+  });
+
+  test('lets a tail be that cannot be sealed, unless somebody asks for it, and seals the others', async () => {
+    const local = await yard.pushOneByOne('unsound', 2);
+    await yard.pushOneByOne('sound', 2);
+    const pool = await yard.poolOf('unsound');
+    const flip = 'update tail_bytes set bytes = set_byte(bytes, 14, get_byte(bytes, 14) # 1) where pool_id = $1';
+    await yard.query(flip, [pool]);
+    const settings = { ...yard.settings, rest: new Rest(), seal: { ...yard.settings.seal, packs: 2 } };
+    const round = () => seal(settings, { poolId: null, now: false }, NEVER);
+    assert.deepEqual(await round().then(({ pools, failed }) => [pools, failed]), [1, 1]);
+    assert.equal(await tailsAreDue(settings), false);
+    assert.equal((await round()).failed, 0);
+    await yard.query(flip, [pool]);
+    assert.equal((await seal(settings, { poolId: pool, now: true }, NEVER)).pools, 1);
+    assert.deepEqual(settings.rest.pools('seal'), []);
+    await yard.assertClones('unsound', local);
     assert.deepEqual(await yard.problems(), []);
   });
 

@@ -31,8 +31,7 @@ export interface SealReport {
  * and packs of several pools are laid into one crate. Pushes do not wait for it: they go on adding tail packs, which the next round takes.
  */
 export async function seal(settings: RewriteSettings, options: SealOptions, signal: AbortSignal): Promise<SealReport> {
-  const { maintenance } = settings.catalog;
-  const due = tailsDue(await maintenance.tails(options.poolId), settings.seal, options.now);
+  const due = await tailsToSeal(settings, options);
   const report = { pools: 0, packs: 0, inputBytes: 0, outputBytes: 0, crates: 0, left: 0, failed: 0 };
   const load = new CrateLoad(settings, 'seal');
   const count = (shipped: ShippedCrate | null): void => {
@@ -74,17 +73,25 @@ async function prepare(
     const swap = await mergePacks(settings, poolId, inputs, signal);
     if (swap === null) return 'left';
     load.add(swap);
+    settings.rest.worked('seal', poolId);
     return inputs.reduce((sum, pack) => sum + pack.lengthBytes, 0);
   } catch (error) {
     // One pool that cannot be sealed must not keep the others from it.
     signal.throwIfAborted();
     if (codeOf(error) === 'lease-lost') return 'left';
+    settings.rest.failed('seal', poolId);
     settings.log.error({ pool: poolId, code: codeOf(error), error: messageOf(error) }, 'a tail was not sealed');
     return 'failed';
   }
 }
 
 /** Whether a round would find something to seal. */
-export async function tailsAreDue({ catalog, seal: rules }: RewriteSettings): Promise<boolean> {
-  return tailsDue(await catalog.maintenance.tails(null), rules, false).length > 0;
+export async function tailsAreDue(settings: RewriteSettings): Promise<boolean> {
+  return (await tailsToSeal(settings, { poolId: null, now: false })).length > 0;
+}
+
+/** Tails that are due, without those that could not be sealed lately; with `now` all. */
+async function tailsToSeal({ catalog, seal: rules, rest }: RewriteSettings, { poolId, now }: SealOptions): Promise<Tail[]> {
+  const due = tailsDue(await catalog.maintenance.tails(poolId), rules, now);
+  return due.filter((tail) => now || !rest.has('seal', tail.poolId));
 }

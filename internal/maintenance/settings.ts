@@ -3,6 +3,7 @@ import type { Catalog } from '../catalog/mod.ts';
 import type { PackBytes } from '../packread/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import type { RepackSettings } from '../repack/mod.ts';
+import type { Rest } from './rest.ts';
 import type { Throttle } from './throttle.ts';
 
 /** Where a test may look in, or stop the work. */
@@ -16,6 +17,8 @@ export interface RewriteSettings {
   readonly bytes: PackBytes;
   readonly repack: RepackSettings;
   readonly throttle: Throttle;
+  /** Pools that could not be worked on lately. */
+  readonly rest: Rest;
   readonly log: Logger;
   /** How long packs stay leased after the last sign of life. */
   readonly leaseMs: number;
