@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { type Logger, PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
@@ -54,7 +53,6 @@ export const MAINTENANCE_KEYS: readonly ConfigKey[] = [
   'compaction.window',
   'compaction.depth',
   'compaction.window_memory',
-  'compaction.threads',
 ];
 
 /** What sealing and compaction work with, of the configuration. */
@@ -70,7 +68,6 @@ export function rewriteSettings(config: Config, catalog: Catalog, store: PackSto
       depth: compaction.depth,
       windowMemoryBytesMax: compaction.windowMemory,
       searchBytesMax: config.chunking.threshold,
-      threads: Math.max(1, Math.min(compaction.threads, availableParallelism())),
     },
     rest: new Rest(),
     throttle: new Throttle(config.maintenance.bytesPerSecondMax),

@@ -45,13 +45,15 @@ export interface PackRow {
   readonly based: boolean;
   readonly has_duplicates: boolean;
   readonly tips: Buffer;
+  readonly searched: boolean;
 }
 
 /** The live packs of a pool in order of id; or those that are named, even if others have taken their place a moment ago. */
 export async function livePacks(db: Queryable, poolId: number, ids: readonly number[] | null): Promise<PackRow[]> {
   const { rows } = await db.query<PackRow>({
     name: 'live-packs',
-    text: `select id, tier, crate_key, extent_offset, extent_length, object_count, chunked_count, checksum, all_reached, based, has_duplicates, tips
+    text: `select id, tier, crate_key, extent_offset, extent_length, object_count, chunked_count, checksum, all_reached, based, has_duplicates, tips,
+        origin in ('seal', 'compact', 'sweep') as searched
       from packs where pool_id = $1 and tier <> 'chunks'
         and case when $2::bigint[] is null then state = 'live' else state in ('live', 'superseded') and id = any ($2) end order by id`,
     values: [poolId, ids],

@@ -181,6 +181,7 @@ export class Catalog {
       based: row.based,
       hasDuplicates: row.has_duplicates,
       tips: row.tips,
+      searched: row.searched,
     }));
   }
 

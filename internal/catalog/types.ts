@@ -63,6 +63,8 @@ export interface Pack {
   readonly hasDuplicates: boolean;
   /** Raw oids of commits and tags of the pack. */
   readonly tips: Buffer;
+  /** Deltas have been searched among all its objects. */
+  readonly searched: boolean;
 }
 
 /** About a thousand objects of one pack, ascending by oid, as parallel arrays. */

@@ -122,7 +122,6 @@ export const KEYS = {
   'compaction.window': count(10, 'Objects that each object is compared with when deltas are searched.'),
   'compaction.depth': count(50, 'Deltas on top of each other in packs that maintenance writes.'),
   'compaction.window_memory': size('64MiB', 'Memory for the objects of one window.'),
-  'compaction.threads': count(2, 'Threads that search for deltas.'),
 
   'sweep.interval': duration('1d', 'How often a pool is searched for what no ref reaches.'),
   'sweep.condemned_percent_max': count(50, 'A sweep that would condemn more of a pool than this asks for --yes.'),

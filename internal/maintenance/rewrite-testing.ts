@@ -43,7 +43,7 @@ export class Yard {
       catalog: this.catalog,
       store: this.store,
       bytes: new PackBytes(this.catalog, this.store, 16 << 20),
-      repack: { ...DEFAULT_REPACK_SETTINGS, threads: 1 },
+      repack: DEFAULT_REPACK_SETTINGS,
       throttle: new Throttle(Number.POSITIVE_INFINITY),
       rest: new Rest(),
       log: createLogger('silent'),

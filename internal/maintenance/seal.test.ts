@@ -42,6 +42,7 @@ describe('sealing', () => {
       packs[0]!.id,
     ]);
     assert.deepEqual(facts, { all_reached: true, based: true, has_duplicates: false, origin: 'seal' });
+    assert.equal((await yard.catalog.packs(await yard.poolOf('hundred'), null))[0]!.searched, true);
     // What comes after is sealed together with what is small beside it.
     await yard.pushOneByOne('hundred', 3, local);
     await sealNow('hundred');

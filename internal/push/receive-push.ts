@@ -387,6 +387,7 @@ function remember(view: RepositoryView, placed: PlacedPack, allOk: boolean): voi
     based: pack.based,
     hasDuplicates: pack.hasDuplicates,
     tips: pack.tips,
+    searched: false,
   };
   view.pool.remember(published, pack.blocks, pack.graph, pack.place.kind === 'tail' ? pack.place.bytes : null);
 }

@@ -21,12 +21,15 @@ export class Chains {
   /** Links of the longest chain that hangs on each. */
   readonly #height: Uint16Array;
   readonly #depth: number;
+  /** 1: the tree that it came in was taken apart. */
+  readonly #apart: Uint8Array;
 
   /** Starts with the deltas that can be kept. Trees of deltas that are too deep are taken apart, to be searched anew as a whole. */
   constructor(table: ObjectTable, depth: number) {
     this.base = Int32Array.from({ length: table.count }, (_, object) => keptBase(table, object));
     this.#height = new Uint16Array(table.count);
     this.#depth = depth;
+    this.#apart = new Uint8Array(table.count);
     const deepest = this.#deepest();
     this.#takeApart((root) => deepest[root]! > depth);
   }
@@ -58,7 +61,11 @@ export class Chains {
    */
   #takeApart(isChosen: (root: number) => boolean): void {
     const roots = chainRoots(this.base);
-    for (let object = 0; object < roots.length; object++) if (isChosen(roots[object]!)) this.base[object] = -1;
+    for (let object = 0; object < roots.length; object++) {
+      if (!isChosen(roots[object]!)) continue;
+      this.base[object] = -1;
+      this.#apart[object] = 1;
+    }
     this.#height.fill(0);
     for (let object = 0; object < roots.length; object++) this.#raise(object);
   }
@@ -68,6 +75,10 @@ export class Chains {
     const before = this.base.slice();
     this.#takeApart((root) => marked[root] === 1);
     for (let object = 0; object < before.length; object++) if (before[object] !== this.base[object]) marked[object] = 1;
+  }
+
+  isApart(object: number): boolean {
+    return this.#apart[object] === 1;
   }
 
   /** Links of the longest chain that hangs on an object. */

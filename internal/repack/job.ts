@@ -37,6 +37,8 @@ export interface RepackJobOptions {
   readonly format: ObjectFormat;
   readonly folder: string;
   readonly input: InputColumns;
+  /** 1: deltas have been searched among all objects of that input. */
+  readonly searched: Uint8Array;
   readonly settings: RepackSettings;
 }
 
@@ -87,7 +89,7 @@ export class RepackJob {
   }
 
   #write(offsets: Float64Array, sizes: Float64Array): { written: WrittenCounts; expected: ExpectedPack } {
-    const { settings, folder } = this.#options;
+    const { settings, folder, searched } = this.#options;
     const table = this.#table!;
     const outside = { source: this.#open(OUTSIDE_FILE), offsets, sizes };
     const bytes = new ObjectBytes(table, this.#open(INPUTS_FILE), outside, CACHE_BYTES_MAX);
@@ -97,7 +99,7 @@ export class RepackJob {
       const chains = new Chains(table, settings.depth);
       searchDeltas(
         searchOrder(table, history),
-        { table, chains, bytes, settings, onDelta: (object, base, size, body) => found.add(object, base, size, body) },
+        { table, chains, bytes, settings, searched, onDelta: (object, base, size, body) => found.add(object, base, size, body) },
         () => {},
       );
       takeBack(table, chains, found);

@@ -134,6 +134,22 @@ export class ObjectTable {
   }
 }
 
+/**
+ * The input whose search has left an object whole: it has a whole copy there, and no delta anywhere that could be kept. -1: none.
+ * `searched` tells of each input whether deltas were searched among all its objects.
+ */
+export function searchedHome(table: ObjectTable, object: number, searched: Uint8Array): number {
+  const copy = wholeCopy(table, object);
+  return copy >= 0 && searched[table.copyPack[copy]!] === 1 ? table.copyPack[copy]! : -1;
+}
+
+/** Whether an input has the object as an entry. */
+export function isInPack(table: ObjectTable, object: number, pack: number): boolean {
+  for (let copy = table.firstCopy[object]!; copy >= 0; copy = table.copyNext[copy]!)
+    if (table.copyPack[copy] === pack) return true;
+  return false;
+}
+
 /** The smallest copy of an object that is a whole entry, or -1. */
 export function wholeCopy(table: ObjectTable, object: number): number {
   let best = -1;

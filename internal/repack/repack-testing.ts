@@ -60,6 +60,7 @@ export async function testPack(bytes: Buffer, repository: string, format: Object
       based: false,
       hasDuplicates: false,
       tips: Buffer.alloc(0),
+      searched: false,
     },
   };
 }
@@ -131,7 +132,7 @@ export async function asInput(result: RepackedPack, like: TestPack): Promise<Tes
   const { lengthBytes, objectCount, checksum, facts, blocks } = result;
   const bytes = readFileSync(result.path);
   await result.dispose();
-  const pack: Pack = { ...like.pack, ...facts, id: ++packId, tier: 'store', lengthBytes, objectCount, checksum };
+  const pack: Pack = { ...like.pack, ...facts, id: ++packId, tier: 'store', searched: true, lengthBytes, objectCount, checksum };
   return { pack, blocks, bytes };
 }
 

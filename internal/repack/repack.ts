@@ -31,7 +31,9 @@ export async function repack(input: RepackInput): Promise<RepackedPack> {
     const chunked = new ChunkedRows(oidLength(input.format));
     const columns = flattenBlocks(input, chunked);
     const inputEntries = columns.kinds.length;
-    const { pack, counts } = await runJob(input, { format: input.format, folder, input: columns, settings: input.settings });
+    const searched = Uint8Array.from(input.packs, ({ pack }) => Number(pack.searched));
+    const { format, settings } = input;
+    const { pack, counts } = await runJob(input, { format, folder, input: columns, searched, settings });
     await Promise.all([INPUTS_FILE, OUTSIDE_FILE].map((name) => rm(join(folder, name))));
     return {
       path: join(folder, OUTPUT_FILE),

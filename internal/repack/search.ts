@@ -3,7 +3,7 @@ import { createDelta, type DeltaIndex, deltaIndexBytes, indexForDelta } from '..
 import { type Chains, keptBase } from './chains.ts';
 import type { FoundDeltas } from './found-deltas.ts';
 import type { ObjectBytes } from './object-bytes.ts';
-import { type ObjectTable, wholeCopy } from './object-table.ts';
+import { isInPack, type ObjectTable, searchedHome, wholeCopy } from './object-table.ts';
 import type { RepackSettings } from './types.ts';
 import type { History } from './walk.ts';
 
@@ -18,6 +18,8 @@ interface Neighbour {
   readonly object: number;
   readonly bytes: Buffer;
   index: DeltaIndex | null;
+  /** As `homeOf` tells. */
+  readonly home: number;
 }
 
 /** The best delta of an object so far. */
@@ -32,6 +34,8 @@ export interface SearchParts {
   readonly chains: Chains;
   readonly bytes: ObjectBytes;
   readonly settings: RepackSettings;
+  /** 1: deltas have been searched among all objects of that input. */
+  readonly searched: Uint8Array;
   /** Takes a delta that was found: its size, its zlib stream. */
   readonly onDelta: (object: number, base: number, size: number, body: Buffer) => void;
 }
@@ -73,7 +77,9 @@ function searchRound(order: Uint32Array, marked: Uint8Array, parts: SearchParts,
     const size = table.sizes[object]!;
     return size >= OBJECT_BYTES_MIN && size <= settings.searchBytesMax;
   };
-  const isTarget = (object: number): boolean => marked[object] === 1 && chains.base[object]! < 0 && canBeBase(object);
+  const isSettled = settledObjects(order, parts);
+  const isTarget = (object: number): boolean =>
+    marked[object] === 1 && chains.base[object]! < 0 && isSettled[object] === 0 && canBeBase(object);
   const isWanted = new Uint8Array(order.length);
   for (let i = order.length - 1, near = 0; i >= 0; i--) {
     if (isTarget(order[i]!)) near = settings.window + 1;
@@ -90,6 +96,30 @@ function searchRound(order: Uint32Array, marked: Uint8Array, parts: SearchParts,
     onObject();
   }
   return blocked;
+}
+
+/**
+ * The pack that an object was left whole in by a search, among whose objects none is searched for it again, as git's pack-objects does not; -1:
+ * none. Where its tree is taken apart there is a new search.
+ */
+function homeOf(object: number, { table, chains, searched }: SearchParts): number {
+  return chains.isApart(object) ? -1 : searchedHome(table, object, searched);
+}
+
+/** 1: all that stands near in the order is of the pack in which the object was left whole: it need not even be read. */
+function settledObjects(order: Uint32Array, parts: SearchParts): Uint8Array {
+  const { table, searched, settings } = parts;
+  const isSettled = new Uint8Array(table.count);
+  const strangerAt = new Int32Array(searched.length).fill(-1 - settings.window);
+  for (let i = 0; i < order.length; i++) {
+    const object = order[i]!;
+    const home = homeOf(object, parts);
+    if (home >= 0 && i - strangerAt[home]! > settings.window) isSettled[object] = 1;
+    for (let pack = 0; pack < searched.length; pack++) {
+      if (searched[pack] === 1 && !isInPack(table, object, pack)) strangerAt[pack] = i;
+    }
+  }
+  return isSettled;
 }
 
 /** Deltas that were taken apart and not found again are better than nothing, where chains have room for them. */
@@ -127,7 +157,7 @@ class SearchWindow {
   /** Takes the next object in, and searches a delta for it if it is a target. `blocked`: there would be one, but for what hangs on it. */
   visit(object: number, isTarget: boolean): 'blocked' | 'done' {
     const { chains, settings, bytes } = this.#parts;
-    const entering: Neighbour = { object, bytes: bytes.read(object), index: null };
+    const entering: Neighbour = { object, bytes: bytes.read(object), index: null, home: homeOf(object, this.#parts) };
     this.#makeRoom(isTarget ? this.#targets : this.#others, entering.bytes.length);
     const best = isTarget ? this.#search(entering, chains.depthMax(object)) : null;
     const isBlocked = isTarget && best === null && chains.height(object) > 0 && this.#search(entering, settings.depth) !== null;
@@ -172,7 +202,8 @@ class SearchWindow {
 
   /** A better delta on that neighbour, or null. */
   #try(neighbour: Neighbour, target: Neighbour, best: Candidate | null, depthMax: number): Candidate | null {
-    const { chains } = this.#parts;
+    const { chains, table } = this.#parts;
+    if (target.home >= 0 && isInPack(table, neighbour.object, target.home)) return null;
     const size = target.bytes.length;
     const baseSize = neighbour.bytes.length;
     if (size < baseSize >>> 5) return null;

@@ -10,8 +10,6 @@ export interface RepackSettings {
   readonly windowMemoryBytesMax: number;
   /** Objects above this are not searched: they are stored whole unless they come as deltas. */
   readonly searchBytesMax: number;
-  /** Threads that may search. One does so far, the worker that does all the rest. */
-  readonly threads: number;
   /** Where spool files go; the system's folder for temporary files when undefined. */
   readonly spoolFolder?: string;
   /** zlib level of entries that are made new. */
@@ -23,7 +21,6 @@ export const DEFAULT_REPACK_SETTINGS: RepackSettings = {
   depth: 50,
   windowMemoryBytesMax: 64 << 20,
   searchBytesMax: 64 << 20,
-  threads: 2,
   compressionLevel: 6,
 };
 
