@@ -32,11 +32,18 @@ export interface SnapshotRow {
   readonly taken_at: Date;
 }
 
-/** The last snapshot that this catalog has written, with the bytes of its chain: of the full one, and of those after it. */
-export async function lastSnapshot(db: ClientBase): Promise<(SnapshotRow & { full_bytes: number; later_bytes: number }) | null> {
-  const { rows } = await db.query<SnapshotRow & { full_bytes: number; later_bytes: number }>(
-    `select l.*, s.full_bytes, s.later_bytes from (select * from catalog_snapshots order by taken_at desc limit 1) l
-       cross join lateral (select coalesce(sum(c.stored_bytes) filter (where c.ordinal = 0), 0)::bigint as full_bytes,
+export interface LastSnapshotRow extends SnapshotRow {
+  readonly chain_keys: string[];
+  readonly full_bytes: number;
+  readonly later_bytes: number;
+}
+
+/** The last snapshot that this catalog has written, with its chain: keys, bytes of the full one, and of those after it. */
+export async function lastSnapshot(db: ClientBase): Promise<LastSnapshotRow | null> {
+  const { rows } = await db.query<LastSnapshotRow>(
+    `select l.*, s.chain_keys, s.full_bytes, s.later_bytes from (select * from catalog_snapshots order by taken_at desc limit 1) l
+       cross join lateral (select array_agg(c.store_key) as chain_keys,
+                                  coalesce(sum(c.stored_bytes) filter (where c.ordinal = 0), 0)::bigint as full_bytes,
                                   coalesce(sum(c.stored_bytes) filter (where c.ordinal > 0), 0)::bigint as later_bytes
                              from catalog_snapshots c where c.chain = l.chain) s`,
   );

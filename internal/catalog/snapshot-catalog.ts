@@ -23,6 +23,7 @@ export interface WrittenSnapshot {
 
 /** The last one, with what is stored of its chain: the full one, and those after it. */
 export interface LastSnapshot extends WrittenSnapshot {
+  readonly chainKeys: readonly string[];
   readonly fullBytes: number;
   readonly laterBytes: number;
 }
@@ -75,6 +76,7 @@ export class SnapshotCatalog {
         sha256: row.sha256,
         fingerprint: row.fingerprint,
         takenAt: row.taken_at,
+        chainKeys: row.chain_keys,
         fullBytes: row.full_bytes,
         laterBytes: row.later_bytes,
       };

@@ -82,6 +82,23 @@ describe('copies of the catalog', () => {
     assert.deepEqual(await keysOf(farm.store, 'snapshots/'), [last.kind === 'written' ? last.key : '']);
   });
 
+  test('a clock that was put back leaves the newest the newest; a chain with a gap is followed by a new one', async () => {
+    await rowsOf(farm.url, `update catalog_snapshots set taken_at = taken_at + interval '1 day'`);
+    const last = await farm.catalog.snapshots.last();
+    await farm.commit('o/a', 100);
+    await farm.push('o/a');
+    const later = await writeSnapshot(farm);
+    assert.equal(later.kind === 'written' && !later.full, true);
+    const newest = await farm.catalog.snapshots.last();
+    assert.equal(newest?.key, later.kind === 'written' ? later.key : '');
+    assert(newest!.takenAt > last!.takenAt);
+    await farm.store.delete(last!.key);
+    await farm.commit('o/a', 100);
+    await farm.push('o/a');
+    const anew = await writeSnapshot(farm);
+    assert.equal(anew.kind === 'written' && anew.full, true);
+  });
+
   test('packs in the store that were replaced, and pools that are gone, stay until a snapshot has seen it', async () => {
     for (const name of ['o/r', 'o/r']) {
       await farm.commit(name, 30_000);
@@ -141,9 +158,18 @@ describe('copies of the catalog', () => {
     assert.equal(pinned.crates - pinned.copied >= 1, true, 'the crate that was there is not copied again');
     assert.equal((await keysOf(target, 'snapshots/')).length, 1);
 
+    // One that is stopped leaves what the folder was: its snapshot names nothing that is not there.
+    const whole = await keysOf(target, 'snapshots/');
+    await farm.commit('o/busy', 30_000);
+    await farm.push('o/busy');
+    const stopped = breaking(target, (key) => key.endsWith('.pack'));
+    await assert.rejects(backup({ ...settings, target: stopped }), /the power is gone/);
+    assert.deepEqual(await keysOf(target, 'snapshots/'), whole);
+
     // Once more, at rest: only what is new.
     const again = await backup({ ...settings, target });
     assert(again.copied < again.crates);
+    assert.deepEqual(await keysOf(target, 'unfinished/'), []);
     const { url, catalog } = await farm.database();
     const dataDir = scratchFolder('restored');
     const store = createFsStore({ root: join(dataDir, 'packs') });

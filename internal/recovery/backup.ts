@@ -10,6 +10,8 @@ const PIECE_BYTES = 4 << 20;
 /** A pin is renewed while crates are copied; of a backup that was killed it runs out. */
 const PIN_SECONDS = 6 * 3600;
 const PIN_EVERY_CRATES = 100;
+/** A snapshot is there until all that it names is: what a backup was before it was begun again stays whole. */
+const UNFINISHED = 'unfinished/';
 const SIDECARS = ['idx', 'manifest'] as const;
 
 export interface BackupSettings {
@@ -40,8 +42,9 @@ export async function backup(settings: BackupSettings): Promise<BackupReport> {
   const pin = randomUUID();
   await catalog.snapshots.pin(pin, 'backup', PIN_SECONDS);
   try {
-    const { key, head } = await writeFullSnapshot(catalog, target, signal);
-    const crates = await cratesOf(target, key);
+    const { key: draft, head } = await writeFullSnapshot(catalog, target, UNFINISHED, signal);
+    const key = `${SNAPSHOTS}${draft.slice(UNFINISHED.length)}`;
+    const crates = await cratesOf(target, draft);
     const report = { snapshot: key, push: head.push, crates: crates.length, copied: 0, copiedBytes: 0 };
     for (const [i, crateKey] of crates.entries()) {
       settings.onProgress?.(`${i + 1} of ${crates.length}: ${crateKey}`);
@@ -50,6 +53,7 @@ export async function backup(settings: BackupSettings): Promise<BackupReport> {
       if (copiedBytes > 0) report.copied++;
       report.copiedBytes += copiedBytes;
     }
+    await copyObject(target, draft, target, key, signal);
     await removeOtherSnapshots(target, key);
     return report;
   } finally {
@@ -81,30 +85,25 @@ async function cratesOf(store: PackStore, key: string): Promise<string[]> {
 /** Copies a crate and its sidecars, as far as they are not there; the crate last, so that one that is there is complete. Bytes copied. */
 async function copyCrate(from: PackStore, to: PackStore, crateKey: string, signal?: AbortSignal): Promise<number> {
   const found = await from.head(crateKey);
-  if (found === null) throw new PackhouseError('store-missing', `object ${crateKey} is not in the store`, { key: crateKey });
   // Keys are never used again and a put is all or nothing: what is there is what was copied.
-  if ((await to.head(crateKey))?.lengthBytes === found.lengthBytes) return 0;
+  if (found !== null && (await to.head(crateKey))?.lengthBytes === found.lengthBytes) return 0;
   let copiedBytes = 0;
   for (const extension of SIDECARS) {
     const key = sidecarKey(crateKey, extension);
-    const sidecar = await from.head(key);
-    if (sidecar !== null) copiedBytes += await copyObject(from, to, key, sidecar.lengthBytes, signal);
+    if ((await from.head(key)) !== null) copiedBytes += await copyObject(from, key, to, key, signal);
   }
-  return copiedBytes + (await copyObject(from, to, crateKey, found.lengthBytes, signal));
+  return copiedBytes + (await copyObject(from, crateKey, to, crateKey, signal));
 }
 
-async function copyObject(
-  from: PackStore,
-  to: PackStore,
-  key: string,
-  lengthBytes: number,
-  signal?: AbortSignal,
-): Promise<number> {
+async function copyObject(from: PackStore, fromKey: string, to: PackStore, key: string, signal?: AbortSignal): Promise<number> {
+  const found = await from.head(fromKey);
+  if (found === null) throw new PackhouseError('store-missing', `object ${fromKey} is not in the store`, { key: fromKey });
+  const { lengthBytes } = found;
   const read = createHash('sha256');
   const options = signal === undefined ? {} : { signal };
   const stored = await to.put(
     key,
-    pieces(from, key, lengthBytes, (bytes) => read.update(bytes)),
+    pieces(from, fromKey, lengthBytes, (bytes) => read.update(bytes)),
     options,
   );
   const written = createHash('sha256');
@@ -129,7 +128,8 @@ async function* pieces(
 
 /** A backup has one snapshot: crates that only an older one named are left where they are. */
 async function removeOtherSnapshots(store: PackStore, kept: string): Promise<void> {
-  for await (const { key } of store.list(SNAPSHOTS)) if (key !== kept) await store.delete(key);
+  for (const prefix of [SNAPSHOTS, UNFINISHED])
+    for await (const { key } of store.list(prefix)) if (key !== kept) await store.delete(key);
 }
 
 export interface RestoreSettings extends Omit<RebuildSettings, 'adopt' | 'reason'> {
@@ -150,7 +150,7 @@ export interface RestoreReport extends RebuildReport {
 export async function restore(settings: RestoreSettings): Promise<RestoreReport> {
   const { source, store, signal } = settings;
   const keys: { readonly key: string; readonly lengthBytes: number }[] = [];
-  for await (const { key, lengthBytes } of source.list('')) keys.push({ key, lengthBytes });
+  for await (const { key, lengthBytes } of source.list('')) if (!key.startsWith(UNFINISHED)) keys.push({ key, lengthBytes });
   if (!keys.some(({ key }) => key.startsWith(SNAPSHOTS)))
     throw new PackhouseError('backup-missing', 'there is no backup: no snapshot of a catalog');
   await assertNothingElse(store, new Set(keys.map(({ key }) => key)));
@@ -158,7 +158,7 @@ export async function restore(settings: RestoreSettings): Promise<RestoreReport>
   for (const { key, lengthBytes } of keys) {
     if ((await store.head(key))?.lengthBytes === lengthBytes) continue;
     settings.onProgress?.(key);
-    counts.copiedBytes += await copyObject(source, store, key, lengthBytes, signal);
+    counts.copiedBytes += await copyObject(source, key, store, key, signal);
     counts.copied++;
   }
   return { ...(await rebuild({ ...settings, adopt: false, reason: 'restore' })), ...counts };

@@ -39,20 +39,23 @@ export async function writeSnapshot(settings: SnapshotSettings, signal?: AbortSi
     const previous = last !== null && (await goesOn(last, settings.store)) ? last : null;
     return snapshots.take(previous, async (state) => {
       if (previous !== null && !state.changed) return { kind: 'unchanged', push: state.pushId };
-      return write(settings, state, previous, signal);
+      // The newest is found by its time: a clock that was put back must not make it an older one.
+      const takenAt = new Date(Math.max(state.takenAt.getTime(), (last?.takenAt.getTime() ?? 0) + 1));
+      return write(settings, { ...state, takenAt }, previous, signal);
     });
   });
   return report ?? { kind: 'busy' };
 }
 
-/** Writes a whole snapshot to any store, of which this catalog keeps no account. */
+/** Writes a whole snapshot to any store, of which this catalog keeps no account, below a prefix. */
 export async function writeFullSnapshot(
   catalog: Catalog,
   store: PackStore,
+  prefix: string,
   signal?: AbortSignal,
 ): Promise<{ readonly key: string; readonly head: SnapshotHead }> {
   return catalog.snapshots.take(null, async (state) => {
-    const { key, head } = nameOf(state, null);
+    const { key, head } = nameOf(state, null, prefix);
     await putSnapshot(store, key, head, state.sections, signal);
     return { key, head };
   });
@@ -60,15 +63,18 @@ export async function writeFullSnapshot(
 
 async function goesOn(last: LastSnapshot, store: PackStore): Promise<boolean> {
   if (last.ordinal + 1 >= CHAIN_LENGTH_MAX || last.laterBytes > last.fullBytes + LATER_BYTES_FREE) return false;
-  // A store that was emptied or exchanged has to begin anew.
-  return (await store.head(last.key))?.lengthBytes === last.storedBytes;
+  // One that follows what is not there is worth nothing: in a store that was emptied or exchanged a new chain has to begin.
+  const keys = new Set(last.chainKeys);
+  let bytes = 0;
+  for await (const { key, lengthBytes } of store.list(`${SNAPSHOTS}${last.chain}/`)) if (keys.delete(key)) bytes += lengthBytes;
+  return keys.size === 0 && bytes === last.fullBytes + last.laterBytes;
 }
 
-function nameOf(state: CatalogState, previous: LastSnapshot | null): { key: string; head: SnapshotHead } {
+function nameOf(state: CatalogState, previous: LastSnapshot | null, prefix = SNAPSHOTS): { key: string; head: SnapshotHead } {
   const taken = state.takenAt.toISOString().replaceAll(/[-:]/g, '').toLowerCase();
   const chain = previous?.chain ?? `${taken}-${randomBytes(4).toString('hex')}`;
   const ordinal = previous === null ? 0 : previous.ordinal + 1;
-  const key = `${SNAPSHOTS}${chain}/${String(ordinal).padStart(6, '0')}-${randomBytes(4).toString('hex')}.sql.gz`;
+  const key = `${prefix}${chain}/${String(ordinal).padStart(6, '0')}-${randomBytes(4).toString('hex')}.sql.gz`;
   return {
     key,
     head: {
