@@ -2,16 +2,15 @@ import { codeOf } from '../base/mod.ts';
 import type { Catalog, ChunkedBlob, Push, RefStatus } from '../catalog/mod.ts';
 import { SHA256_BYTES } from '../chunking/mod.ts';
 import type { ChunkingOptions } from '../ingest/mod.ts';
-import type { RepositoryView } from '../reach/mod.ts';
 import type { OutsideBases } from './outside-bases.ts';
 import type { PushSettings } from './settings.ts';
 
 /** How the large blobs of a push are cut: by the settings, on the chunks that the pool has. Null when chunking is off. */
-export function chunkingOptions(settings: PushSettings, view: RepositoryView, bases: OutsideBases): ChunkingOptions | null {
+export function chunkingOptions(settings: PushSettings, poolId: number, bases: OutsideBases): ChunkingOptions | null {
   if (settings.chunking === null) return null;
   return {
     ...settings.chunking,
-    findChunks: (sha256s) => settings.catalog.chunks.find(view.pool.poolId, sha256s),
+    findChunks: (sha256s) => settings.catalog.chunks.find(poolId, sha256s),
     readLargeBase: (oid) => bases.readLarge(oid),
   };
 }

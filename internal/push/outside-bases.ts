@@ -4,7 +4,8 @@ import { pipeline } from 'node:stream/promises';
 import { codeOf } from '../base/mod.ts';
 import { type ExternalBase, type LargeBase, unresolvedDeltas } from '../ingest/mod.ts';
 import { allChunks, isChunked } from '../packread/mod.ts';
-import { proveReached, type RepositoryView } from '../reach/mod.ts';
+import { proveReached } from '../reach/mod.ts';
+import type { PushView } from './push-view.ts';
 
 /** Errors that depend on what a base is, or on where it is stored. */
 const TELLING: ReadonlySet<string> = new Set([
@@ -22,12 +23,12 @@ const TELLING: ReadonlySet<string> = new Set([
  * so until then an error may tell of an object that is not the repository's to see: `guard` lets none through.
  */
 export class OutsideBases {
-  readonly #view: RepositoryView;
+  readonly #view: PushView;
   readonly #bytesMax: number;
   readonly #signal: AbortSignal;
   readonly #asked: Buffer[] = [];
 
-  constructor(view: RepositoryView, bytesMax: number, signal: AbortSignal) {
+  constructor(view: PushView, bytesMax: number, signal: AbortSignal) {
     this.#view = view;
     this.#bytesMax = bytesMax;
     this.#signal = signal;
@@ -35,19 +36,21 @@ export class OutsideBases {
 
   /** The object, null when the pool has none of that oid that is small enough for a delta base. */
   async read(oid: Buffer): Promise<ExternalBase | null> {
-    const [location] = await this.#view.pool.index.find(oid);
+    const { pool } = await this.#view.now();
+    const [location] = await pool.index.find(oid);
     this.#asked.push(oid);
     if (!location || location.sizeBytes > this.#bytesMax) return null;
-    const { kind, data } = await this.#view.pool.reader.read(location, this.#signal);
+    const { kind, data } = await pool.reader.read(location, this.#signal);
     return { oid, kind, data };
   }
 
   /** A chunked blob for a file, null when the pool has none of that oid: others are read whole. */
   async readLarge(oid: Buffer): Promise<LargeBase | null> {
-    const [location] = await this.#view.pool.index.find(oid);
+    const { pool } = await this.#view.now();
+    const [location] = await pool.index.find(oid);
     if (!location || !isChunked(location)) return null;
     this.#asked.push(oid);
-    const { chunked } = this.#view.pool.reader;
+    const { chunked } = pool.reader;
     return {
       sizeBytes: location.sizeBytes,
       writeTo: async (path) => {
@@ -67,7 +70,7 @@ export class OutsideBases {
       return await work();
     } catch (error) {
       if (!TELLING.has(codeOf(error) ?? '') || this.#asked.length === 0) throw error;
-      const proven = await proveReached(this.#view, Buffer.concat(this.#asked), this.#signal);
+      const proven = await proveReached(await this.#view.now(), Buffer.concat(this.#asked), this.#signal);
       if (proven.includes(0)) throw unresolvedDeltas();
       throw error;
     }

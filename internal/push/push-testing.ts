@@ -39,12 +39,13 @@ export class PushBench {
     this.#repositories = new Repositories(this.catalog, new PackBytes(this.catalog, this.store, 8 << 20), 8 << 20);
   }
 
-  /** Status lines of the report. */
+  /** Status lines of the report. `beforePack` runs when the commands have come and the pack has not. */
   async push(
     repository: string,
     updates: readonly RefUpdate[],
     pack: Buffer,
     more: Partial<PushSettings> = {},
+    beforePack: () => Promise<void> = async () => {},
   ): Promise<readonly string[]> {
     const [owner = '', name = ''] = repository.split('/');
     const settings: PushSettings = {
@@ -72,7 +73,9 @@ export class PushBench {
       end: async () => {},
     };
     const body = (async function* () {
-      yield Buffer.concat([...commands, FLUSH_PACKET, pack]);
+      yield Buffer.concat([...commands, FLUSH_PACKET]);
+      await beforePack();
+      yield pack;
     })();
     const { signal } = new AbortController();
     await receivePush(settings, { owner, name, actor: '', requestId: '', signal }, body, sink);

@@ -11,12 +11,15 @@ import { OutsideBases } from './outside-bases.ts';
 import { PackTags, peelTips } from './peel.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
 import { proveAgain, refuseIncomplete } from './prove-again.ts';
+import { PushView } from './push-view.ts';
 import { tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 import { unknownOlds } from './unknown-olds.ts';
 
 /** What became of the incoming pack. */
 interface Unpacked {
+  /** On which it was proven. */
+  readonly view: RepositoryView;
   readonly received: ReceivedPack;
   readonly reader: IncomingReader;
   readonly tags: PackTags;
@@ -64,7 +67,7 @@ export async function receivePush(
       unpacked = await withKeepalive(
         request,
         sink,
-        () => unpack(settings, current, request, verdicts, pause, rest, push.signal),
+        () => unpack(settings, push, current, request, verdicts, pause, rest),
         () => pause.ended,
       );
     }
@@ -77,7 +80,7 @@ export async function receivePush(
     return writeReport(request, sink, refusal, verdicts);
   }
   try {
-    const current = view;
+    const current = unpacked?.view ?? view;
     const tier = await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
     const refused = verdicts.filter((verdict) => verdict.error !== null).length;
     const result = refused === 0 ? 'ok' : refused < verdicts.length ? 'partial' : 'refused';
@@ -153,28 +156,31 @@ async function createRepository(settings: PushSettings, push: PushRequest, reque
 /** Receives the pack and proves what it links to; refuses the commands whose history would be incomplete. @throws PackError */
 async function unpack(
   settings: PushSettings,
-  view: RepositoryView,
+  push: PushRequest,
+  before: RepositoryView,
   request: ReceiveRequest,
   verdicts: readonly Verdict[],
   chunks: AsyncIterator<Buffer>,
   rest: Buffer,
-  signal: AbortSignal,
 ): Promise<Unpacked> {
-  const bases = new OutsideBases(view, settings.packLimits.deltaObjectBytesMax, signal);
+  const { signal } = push;
+  const pushView = new PushView(settings.repositories, push, before);
+  const bases = new OutsideBases(pushView, settings.packLimits.deltaObjectBytesMax, signal);
   const received = await bases.guard(() =>
     receivePack(chunks, rest, {
-      format: view.format,
+      format: before.format,
       limits: settings.packLimits,
       severities: settings.severities,
       memoryBytesMax: settings.memoryBytesMax,
       ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
       thinBytesMax: settings.tailBytesMax,
       readBase: (oid) => bases.read(oid),
-      chunking: chunkingOptions(settings, view, bases),
+      chunking: chunkingOptions(settings, before.pool.poolId, bases),
       signal,
     }),
   );
   try {
+    const view = await pushView.now();
     const reader = incomingReader(received, view);
     const links = await checkConnectivity(view, received.pack, received.trees);
     // A base outside what this repository reaches is answered like one that exists nowhere.
@@ -183,7 +189,15 @@ async function unpack(
     const hasDuplicates = await compareDuplicates(received, reader, view);
     await refuseIncomplete(request, verdicts, received, reader, links.missing);
     const tags = new PackTags(received.pack.graph, view.format);
-    return { received, reader, tags, based: links.based, hasDuplicates, warnings: [...received.pack.warnings, ...warnings] };
+    return {
+      view,
+      received,
+      reader,
+      tags,
+      based: links.based,
+      hasDuplicates,
+      warnings: [...received.pack.warnings, ...warnings],
+    };
   } catch (error) {
     await received.dispose();
     throw error;
@@ -248,7 +262,7 @@ async function publish(
       }
       const { view: fresh, based } = await proveAgain(settings, push, request, current, verdicts, proven);
       current = fresh;
-      if (proven !== null) proven = { ...proven, based };
+      if (proven !== null) proven = { ...proven, view: fresh, based };
     }
   }
 }
