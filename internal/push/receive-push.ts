@@ -4,6 +4,7 @@ import { type IncomingReader, PackError, type ReceivedPack, receivePack, unresol
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
 import { encodeError, type ReceiveRequest, ReceiveRequestParser, type RefCommand } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
+import { BodyEnd } from './body-end.ts';
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { chunkingOptions, publishOnChunks } from './chunk-source.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
@@ -105,22 +106,6 @@ function refusalOf(error: unknown): string | null {
   if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
   const isClients = error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
   return isClients ? messageOf(error) : null;
-}
-
-/** A body that knows when it has ended: from then on the client only waits. */
-class BodyEnd implements AsyncIterator<Buffer> {
-  readonly #chunks: AsyncIterator<Buffer>;
-  ended = false;
-
-  constructor(chunks: AsyncIterator<Buffer>) {
-    this.#chunks = chunks;
-  }
-
-  async next(): Promise<IteratorResult<Buffer>> {
-    const result = await this.#chunks.next();
-    if (result.done) this.ended = true;
-    return result;
-  }
 }
 
 async function readRequest(
