@@ -6,6 +6,7 @@ import * as queries from '../../db/queries/chunks.ts';
 import { numberArray } from '../../db/queries/publish.ts';
 import { PackhouseError } from '../base/mod.ts';
 import { type ChunkRecipe, SHA256_BYTES } from '../chunking/mod.ts';
+import { OidMap } from '../object/mod.ts';
 
 /** A chunked blob of a pack and how it is put together. */
 export interface ChunkedBlob {
@@ -150,16 +151,18 @@ export async function copyChunkTables(
   chunkPackId: number | null,
 ): Promise<void> {
   const named = new Set<number>();
-  const fresh = new Map<string, { readonly sha256: Buffer; readonly offset: number; readonly length: number }>();
+  const fresh = new OidMap(SHA256_BYTES);
+  const offsets: number[] = [];
+  const lengths: number[] = [];
   for (const { recipe } of chunked) {
     for (let i = 0; i < recipe.packIds.length; i++) {
       if (recipe.packIds[i] !== 0) {
         named.add(recipe.packIds[i]!);
         continue;
       }
-      const sha256 = recipe.sha256s.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
-      const key = sha256.toString('hex');
-      if (!fresh.has(key)) fresh.set(key, { sha256, offset: recipe.offsets[i]!, length: recipe.lengths[i]! });
+      if (fresh.add(recipe.sha256s, i * SHA256_BYTES) < offsets.length) continue;
+      offsets.push(recipe.offsets[i]!);
+      lengths.push(recipe.lengths[i]!);
     }
   }
   if (fresh.size > 0 && chunkPackId === null) throw new Error('new chunks without a pack');
@@ -168,19 +171,27 @@ export async function copyChunkTables(
   const moved = [...named].filter((id) => !live.has(id));
   if (moved.length > 0)
     throw new PackhouseError('chunks-moved', `chunk packs ${moved.join(', ')} are not live any more`, { moved });
-  const sorted = [...fresh].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, chunk]) => chunk);
+  const sorted = inOrder(fresh);
   for (let from = 0; from < sorted.length; from += BATCH_CHUNKS) {
-    const part = sorted.slice(from, from + BATCH_CHUNKS);
+    const part = Array.from(sorted.subarray(from, from + BATCH_CHUNKS));
     await queries.insertChunks(
       client,
       poolId,
       chunkPackId!,
-      part.map(({ sha256 }) => sha256),
-      part.map(({ offset }) => offset),
-      part.map(({ length }) => length),
+      part.map((i) => fresh.oid(i)),
+      part.map((i) => offsets[i]!),
+      part.map((i) => lengths[i]!),
     );
   }
   await copyRecipeRows(client, 'chunked_blobs', poolId, packId, chunked, chunkPackId);
+}
+
+/** Indexes of hashes, ascending by hash. */
+function inOrder(hashes: OidMap): Uint32Array {
+  const slab = hashes.slab();
+  const compare = (a: number, b: number): number =>
+    slab.compare(slab, b * SHA256_BYTES, (b + 1) * SHA256_BYTES, a * SHA256_BYTES, (a + 1) * SHA256_BYTES);
+  return Uint32Array.from({ length: hashes.size }, (_, i) => i).sort(compare);
 }
 
 /** Copies recipes into `table`, as rows of chunked_blobs. */

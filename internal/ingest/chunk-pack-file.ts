@@ -17,6 +17,7 @@ export class ChunkPackFile {
   readonly #format: ObjectFormat;
   readonly #entries: EntryTable;
   readonly #fd: number;
+  #scratch = Buffer.alloc(0);
   #closed = false;
 
   constructor(path: string, format: ObjectFormat) {
@@ -29,7 +30,7 @@ export class ChunkPackFile {
   /** Appends one chunk; where its segment starts in the pack. */
   add(plain: Buffer, segment: Buffer, adler: number): number {
     const head = wireEntryHead(plain.length);
-    const bytes = Buffer.concat([head, segment, wireEntryTail(adler)]);
+    const bytes = this.#joined(head, segment, wireEntryTail(adler));
     const entries = this.#entries;
     const offset = entries.end;
     const index = entries.push(offset, KIND_BLOB, head.length, plain.length);
@@ -41,6 +42,16 @@ export class ChunkPackFile {
     this.#write(bytes, offset);
     entries.end = offset + bytes.length;
     return offset + head.length;
+  }
+
+  /** In a buffer that the next call overwrites: a copy of each chunk would be as much garbage as the blob is long. */
+  #joined(head: Buffer, segment: Buffer, tail: Buffer): Buffer {
+    const length = head.length + segment.length + tail.length;
+    if (this.#scratch.length < length) this.#scratch = Buffer.allocUnsafe(2 * length);
+    head.copy(this.#scratch);
+    segment.copy(this.#scratch, head.length);
+    tail.copy(this.#scratch, head.length + segment.length);
+    return this.#scratch.subarray(0, length);
   }
 
   #write(bytes: Buffer, position: number): void {

@@ -7,6 +7,9 @@ import type { VerifiedPack } from './verified-pack.ts';
 import type { Finished, WorkOptions } from './work.ts';
 import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
 
+/** With a small nursery, buffers that are not looked at any more give their memory back soon. */
+const LIMITS = { maxYoungGenerationSizeMb: 2 };
+
 /** The steps after the scan, wherever the work is done. */
 export interface Worked {
   nextBase(): Promise<Buffer | null>;
@@ -40,6 +43,7 @@ export class IngestWorker implements Worked {
     const worker = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: { path, options, found: this.#findChunks === null ? null : found },
       transferList: [port2],
+      resourceLimits: LIMITS,
     });
     this.#worker = worker;
     this.#answerPort = port1;
