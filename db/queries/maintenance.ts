@@ -24,11 +24,17 @@ export async function leasePacks(
   );
 }
 
+/** Locks the packs of a token, in order of id as the renewal does: a swap writes outputs long before inputs, and must not meet it half way. */
+export async function lockLeased(db: Queryable, poolId: number, token: string): Promise<void> {
+  await db.query('select 1 from packs where lease_token = $2 and pool_id = $1 order by id for update', [poolId, token]);
+}
+
 /** Lengthens the lease of everything that is still a token's: how many packs that is, inputs and outputs. */
 export async function renewLease(db: Queryable, poolId: number, token: string, leaseMs: number): Promise<number> {
   const { rowCount } = await db.query(
-    `update packs set lease_until = clock_timestamp() + $3 * interval '1 millisecond'
-       where lease_token = $2 and pool_id = $1 and state in ('live', 'intent')`,
+    `with held as materialized (
+       select id from packs where lease_token = $2 and pool_id = $1 and state in ('live', 'intent') order by id for update)
+     update packs k set lease_until = clock_timestamp() + $3 * interval '1 millisecond' from held where k.pool_id = $1 and k.id = held.id`,
     [poolId, token, leaseMs],
   );
   return rowCount ?? 0;

@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import * as moves from '../../db/queries/chunk-moves.ts';
 import { insertChunks } from '../../db/queries/chunks.ts';
-import { swapPacks } from '../../db/queries/maintenance.ts';
+import { lockLeased, swapPacks } from '../../db/queries/maintenance.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
 
 /** A live pack of chunks. */
@@ -70,6 +70,7 @@ export class ChunkMoves {
     try {
       await this.#transaction(async (client) => {
         await moves.lockPool(client, poolId);
+        await lockLeased(client, poolId, token);
         const all = await moves.rewriteRecipes(client, poolId, inputs, output, {
           fromPacks: chunks.map((chunk) => chunk.packId),
           fromOffsets: chunks.map((chunk) => chunk.offset),

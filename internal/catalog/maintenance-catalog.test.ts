@@ -98,6 +98,28 @@ describe('leases, swaps and jobs', () => {
     assert.equal((await Promise.all(tries)).filter(Boolean).length, 1);
   });
 
+  test('a lease that is renewed while its packs are swapped waits for that, and never the swap for it', async () => {
+    const work = await leased(2);
+    const waiting = async (count: number): Promise<void> => {
+      for (let found = -1; found !== count; ) {
+        const text = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+        found = (await client.query(text)).rowCount!;
+      }
+    };
+    await client.query('begin');
+    // The swap has written its output's row, and waits to copy the tables.
+    await client.query('lock table object_blocks in share mode');
+    const swapped = catalog.maintenance.swap(swapOf(work));
+    swapped.catch(() => {});
+    await waiting(1);
+    const renewed = catalog.maintenance.renew(work.poolId, work.token, LEASE_MS);
+    renewed.catch(() => {});
+    await waiting(2);
+    await client.query('commit');
+    await swapped;
+    assert.equal(await renewed, 0);
+  });
+
   test('a lease that ran out is taken over, and its first holder can swap nothing', async () => {
     const work = await leased(2);
     await client.query(`update packs set lease_until = now() - interval '1 second' where pool_id = $1`, [work.poolId]);

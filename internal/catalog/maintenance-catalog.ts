@@ -152,6 +152,7 @@ export class MaintenanceCatalog {
     try {
       await this.#transaction(async (client) => {
         await queries.holdPool(client, swap.poolId);
+        await queries.lockLeased(client, swap.poolId, swap.token);
         for (const output of swap.outputs) await writeOutput(client, swap, output);
         const outputs = swap.outputs.map((output) => output.packId);
         await queries.swapPacks(client, swap.poolId, swap.epoch, swap.token, swap.inputs, outputs, swap.reason);

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { swapPacks } from '../../db/queries/maintenance.ts';
+import { lockLeased, swapPacks } from '../../db/queries/maintenance.ts';
 import * as queries from '../../db/queries/sweep.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
@@ -126,6 +126,7 @@ async function newsOf(db: Pool | PoolClient, roots: SweepRoots): Promise<SweepNe
 async function write(client: PoolClient, roots: SweepRoots, condemned: Condemned): Promise<CondemnResult> {
   const { poolId, epoch } = roots;
   const swap = { ...condemned, reason: 'sweep' };
+  await lockLeased(client, poolId, swap.token);
   for (const output of swap.outputs) await writeOutput(client, swap, output);
   const outputs = swap.outputs.map((output) => output.packId);
   if (swap.inputs.length > 0) await swapPacks(client, poolId, epoch, swap.token, swap.inputs, outputs, swap.reason);
