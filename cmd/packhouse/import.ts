@@ -37,7 +37,8 @@ export function importCommand(): Command {
   return addConfigOptions(command, STORAGE_KEYS).addHelpText(
     'after',
     `
-It is one push, with the checks and limits of every push but that on the number of refs. Refs that the configuration hides stay behind.
+It is one push, with the checks and limits of every push but that on the number of refs. Refs that the configuration hides, and those of
+one working copy (refs/stash), stay behind.
 
 Examples:
   packhouse import /srv/git/demo.git alice/demo
@@ -72,11 +73,13 @@ async function readSource(folder: string, hidden: readonly string[]): Promise<So
   }
   const kept = hidden.map((prefix) => prefix.replace(/\/$/, ''));
   const isHidden = (name: string): boolean => kept.some((prefix) => name === prefix || name.startsWith(`${prefix}/`));
+  // refs/stash and its like belong to one working copy: no server of git takes a name of two parts.
+  const isPrivate = (name: string): boolean => !/^refs\/[^/]+\//.test(name);
   const lines = (await git('for-each-ref', '--format=%(objectname) %(refname)')).split('\n').filter((line) => line !== '');
   const refs = lines.map((line) => ({ oid: line.slice(0, line.indexOf(' ')), name: line.slice(line.indexOf(' ') + 1) }));
   const head = await git('symbolic-ref', '-q', 'HEAD').catch(() => null);
   const format = (await git('rev-parse', '--show-object-format')) as ObjectFormat;
-  return { folder, format, refs: refs.filter(({ name }) => !isHidden(name)), head };
+  return { folder, format, refs: refs.filter(({ name }) => !isHidden(name) && !isPrivate(name)), head };
 }
 
 async function importFrom(rooms: Rooms, folder: string, id: RepositoryName, options: ImportOptions) {

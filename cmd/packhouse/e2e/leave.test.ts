@@ -96,9 +96,11 @@ describeOnStores('a repository that is taken in and given back', { env: WITH_GIT
     assert.equal(await refLines(emptied), '');
   });
 
-  test('leaves hidden refs behind when it comes in', async () => {
+  test('leaves hidden refs and a stash behind when it comes in', async () => {
     const source = await syntheticHistory({ commits: 2, seed: 6 }).into();
     await git(['update-ref', 'refs/hidden/x', 'main'], { cwd: source });
+    // What a working copy keeps for itself is no ref that a server takes.
+    await git(['update-ref', 'refs/stash', 'HEAD'], { cwd: source });
     await run('import', source, 'in/hidden');
     const folder = scratchFolder('eject');
     await run('eject', 'in/hidden', folder);
