@@ -159,6 +159,7 @@ describe('leases, swaps and jobs', () => {
         based: true,
         hasDuplicates: false,
         tips: oid('tip').toString('hex'),
+        searched: true,
       },
     );
     const state = await catalog.repositoryState('o', repository.name, known);
