@@ -129,14 +129,13 @@ async function ingest(part: Part, work: string, server: PackhouseServer): Promis
     });
     const bare = join(work, 'bare.git');
     const source = part.name === 'source' ? join(folder, 'source.git') : folder;
-    await gitRun('.', 'clone', '-q', '--mirror', '--no-local', source, bare);
+    await gitRun('.', 'clone', '-q', '--mirror', source, bare);
     if (isBig) {
-      // Random bytes do not compress: the level changes nothing but the time.
-      await gitRun(bare, '-c', 'core.bigFileThreshold=1m', '-c', 'pack.compression=0', 'repack', '-q', '-a', '-d', '-F');
-      gitStoredWithoutDeltas += objectBytes(bare);
+      // Each version is one loose object of the work folder, deflated whole: what git keeps and sends above core.bigFileThreshold.
+      gitStoredWithoutDeltas += objectBytes(join(folder, '.git'));
+      // Versions stand next to each other by size: a window of 2 finds the deltas of the usual 10, in a fifth of the time.
+      await gitRun(bare, 'repack', '-q', '-a', '-d', '-f', '--window=2');
     }
-    rmSync(bare, { recursive: true, force: true });
-    await gitRun('.', 'clone', '-q', '--mirror', '--no-local', source, bare);
     await gitRun(bare, 'gc', '-q');
     gitStored += objectBytes(bare);
     if (index < CLONES_MAX) gitCloned += await cloneBytes(`file://${bare}`, join(work, 'clone.git'));
