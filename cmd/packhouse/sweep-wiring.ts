@@ -12,11 +12,10 @@ import {
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 
-/** How often what nobody may read any more is looked for, and how many pools wait to be swept at a time. */
-const REAP_MS = 300_000;
+/** How often what nobody may read any more is looked for, at the least. */
+const REAP_MS_MAX = 300_000;
+/** How many pools wait to be swept at a time. */
 const SWEEPS_QUEUED_MAX = 100;
-/** Longer than clocks and commits may lag behind the longest fetch. */
-const READERS_MARGIN_MS = 600_000;
 
 /** What the sweep works with, of the configuration. */
 export function sweepSettings(config: Config, rewrite: RewriteSettings): SweepSettings {
@@ -36,7 +35,7 @@ export function retireSettings(config: Config, catalog: Catalog, store: PackStor
   return {
     catalog,
     store,
-    readersMsMax: config.fetch.maxDurationMs + READERS_MARGIN_MS,
+    readersMsMax: config.fetch.maxDurationMs + config.maintenance.readerMarginMs,
     uploadLeaseMs: config.maintenance.uploadLeaseMs,
     orphanPercentMax: config.sweep.condemnedPercentMax,
     confirmed: false,
@@ -50,6 +49,7 @@ export function sweepKinds(config: Config, rewrite: RewriteSettings): JobKind[] 
   const { jobs } = catalog.maintenance;
   const { intervalMs, retentionMs } = config.sweep;
   const leaving = retireSettings(config, catalog, store);
+  const reapMs = Math.min(REAP_MS_MAX, config.maintenance.readerMarginMs);
   return [
     {
       kind: 'sweep',
@@ -66,13 +66,13 @@ export function sweepKinds(config: Config, rewrite: RewriteSettings): JobKind[] 
     },
     {
       kind: 'reap',
-      everyMs: REAP_MS,
+      everyMs: reapMs,
       enqueueDue: async () => void (await jobs.enqueue('reap', null)),
       run: (_, signal) => retire({ ...leaving, signal }),
     },
     {
       kind: 'orphans',
-      everyMs: REAP_MS,
+      everyMs: reapMs,
       async enqueueDue() {
         const lastMs = await jobs.lastDoneMs('orphans');
         if (lastMs === null || lastMs > intervalMs) await jobs.enqueue('orphans', null);

@@ -106,6 +106,7 @@ export const KEYS = {
   ),
   'maintenance.bitmap_objects_min': count(1000, 'Packs of fewer objects get no reachability bitmaps.'),
   'maintenance.lease': duration('1m', 'How long work that a killed process had begun stays its own; renewed meanwhile.'),
+  'maintenance.reader_margin': duration('10m', 'How much longer than the longest fetch replaced packs are kept.'),
   'maintenance.upload_lease': duration('1d', 'An upload that is not published by then is given up and removed.'),
 
   'tail.pool_bytes_max': size('64MiB', 'A pool with more in its tail takes further pushes straight to the store.'),

@@ -20,6 +20,7 @@ const HURRIED = {
   PACKHOUSE_SWEEP_RETENTION: '4s',
   PACKHOUSE_SWEEP_CONDEMNED_PERCENT_MAX: '100',
   PACKHOUSE_FETCH_MAX_DURATION: '10s',
+  PACKHOUSE_MAINTENANCE_READER_MARGIN: '1s',
   PACKHOUSE_SNAPSHOT_INTERVAL: '3s',
   PACKHOUSE_CHUNKING_THRESHOLD: `${CHUNKED_BYTES}`,
   PACKHOUSE_CHUNKING_MIN: '4KiB',
@@ -88,5 +89,8 @@ async function soak(server: TestServer, maintainer: TestPeer, kills: boolean, sa
     swaps.some(({ reason }) => reason === 'seal'),
     'something was sealed',
   );
+  const [left] = await server.query<{ count: string }>('select count(*) from packs where state = $1', ['superseded']);
+  const [made] = await server.query<{ id: string }>('select last_value as id from pack_ids');
+  say(`${left?.count} replaced packs wait to be deleted, ${made?.id} pack ids were drawn`);
   if (kills) assert(killed > 0, 'the maintainer was killed');
 }
