@@ -77,7 +77,7 @@ export const KEYS = {
   'limits.commit_bytes_max': size('64MiB', 'Bytes of one commit or tag.'),
   'limits.delta_depth_max': count(4096, 'Deltas on top of each other in a pushed pack.'),
   'limits.large_blob_bytes_max': size(
-    '64GiB',
+    '16GiB',
     'Bytes of blobs of chunking.threshold and more that deltas of one push may make, besides 1000 for each byte of its pack.',
   ),
   'limits.refs_per_push_max': count(100_000, 'Ref updates in one push.'),

@@ -147,16 +147,16 @@ const DELTA: readonly MalformedPack[] = [
     }
     return buildPack(entries);
   }),
-  malformed('a delta bomb: 64 KiB, then 16 MiB, then 4 GiB', () => {
+  malformed('a delta bomb: 64 KiB, then 16 MiB, then 6 GiB', () => {
     const base = entry('blob', BASE);
-    const times255 = (size: number): { result: number; delta: Buffer } => {
-      const ops = Array.from({ length: 255 }, () => ({ copy: [0, Math.min(size, 0xffffff)] as const }));
-      const result = 255 * Math.min(size, 0xffffff);
+    const times = (count: number, size: number): { result: number; delta: Buffer } => {
+      const ops = Array.from({ length: count }, () => ({ copy: [0, Math.min(size, 0xffffff)] as const }));
+      const result = count * Math.min(size, 0xffffff);
       return { result, delta: buildDelta(size, result, ops) };
     };
-    const first = times255(BASE.length);
+    const first = times(255, BASE.length);
     const one = ofsDelta(base.length, first.delta);
-    return buildPack([...ENTRIES, base, one, ofsDelta(one.length, times255(first.result).delta)]);
+    return buildPack([...ENTRIES, base, one, ofsDelta(one.length, times(400, first.result).delta)]);
   }),
 ];
 
