@@ -64,10 +64,9 @@ async function corpus({ store, quick, parts: names, json, work: parent, set, thr
   const chosen = partsOf(scale).filter(({ name }) => names === undefined || names.split(',').includes(name));
   const data = join(work, 'packhouse');
   mkdirSync(data);
-  // The maintenance that is measured is run by hand; what it leaves behind goes at once.
+  // The maintenance that is measured is run by hand.
   const settings = {
     PACKHOUSE_MAINTENANCE_ENABLED: 'false',
-    PACKHOUSE_FETCH_MAX_DURATION: '1s',
     PACKHOUSE_SNAPSHOT_INTERVAL: '0s',
     ...(threshold === undefined ? {} : { PACKHOUSE_CHUNKING_THRESHOLD: threshold }),
   };
