@@ -18,6 +18,9 @@ export async function checkFacts(
   problems: ProblemList,
 ): Promise<void> {
   checkTips(content, pack, verified, problems);
+  // A commit whose parent was swept is unreachable itself, and waits to be swept: what it shares with that parent may be gone. What refs
+  // reach is proven apart.
+  if (lacksParents(content, pack)) return;
   if (pack.allReached) await checkAllReached(content, pack, verified, chunked, problems);
   if (pack.based) await checkBased(content, pack, verified, chunked, problems);
 }
@@ -79,12 +82,17 @@ async function checkBased(
   const own = content.records.get(pack.id) ?? new Map<string, Buffer>();
   const parents = new Set([...own.values()].flatMap((record) => parentsOf(record, content.format)));
   const starts = [...parents].filter((hex) => !own.has(hex)).map((hex) => content.graph.findHex(hex));
-  // A commit whose parent was swept is unreachable itself, and waits to be swept: what it shares with that parent may be gone. What refs
-  // reach is proven apart.
-  if (starts.some((node) => node < 0)) return;
   for (const oid of await content.notReached(starts, open)) {
     problems.add('fact', "based is true, but no parent of the pack's commits reaches it", { oid: oid.toString('hex') });
   }
+}
+
+/** Whether a commit of the pack has a parent that no pack holds. */
+function lacksParents(content: PoolContent, pack: Pack): boolean {
+  const own = content.records.get(pack.id) ?? new Map<string, Buffer>();
+  return [...own.values()].some((record) =>
+    parentsOf(record, content.format).some((hex) => !own.has(hex) && content.graph.findHex(hex) < 0),
+  );
 }
 
 function* eachOid(oids: Buffer, width: number): Generator<Buffer> {

@@ -29,7 +29,8 @@ const HURRIED = {
 };
 
 for (const store of testStores()) {
-  for (const kills of [false, true]) {
+  // Killing takes the long form: leases pass, and much is left half done.
+  for (const kills of SECONDS >= 60 ? [false, true] : [false]) {
     describe(`maintenance under load on ${store}${kills ? ', killed at random' : ''}`, () => {
       test(`nothing acknowledged is lost and nothing wrong is served (SOAK_SEED=${SEED})`, async (context) => {
         const server = await startServer({ store, env: { ...HURRIED, PACKHOUSE_MAINTENANCE_ENABLED: 'false' } });
