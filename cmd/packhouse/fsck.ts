@@ -82,6 +82,7 @@ async function run(config: Config, url: string, id: RepositoryName | null, optio
       sample,
       memoryBytesMax: config.push.memoryBytesMax,
       cacheBytesMax: config.cache.bytesMax,
+      retentionMs: config.sweep.retentionMs,
       onProblem(problem) {
         progress('');
         if (json) found.push(problem);

@@ -1,6 +1,7 @@
 import type { Pack } from '../catalog/mod.ts';
 import type { VerifiedPack } from '../ingest/mod.ts';
 import { KIND_BLOB, KIND_TREE, type OidMap, oidLength } from '../object/mod.ts';
+import type { NodeSet } from '../reach/mod.ts';
 import { parentsOf } from './graph-records.ts';
 import type { PoolContent } from './pool-content.ts';
 import type { ProblemList } from './problems.ts';
@@ -8,21 +9,29 @@ import type { ProblemList } from './problems.ts';
 /**
  * Proves anew what the catalog claims of a pack. A claim that is not made costs speed and is never wrong, so only claims are checked.
  * has_duplicates is none: of two pushes that come at the same time neither sees the other's objects. `chunked` are the pack's chunked blobs,
- * which its bytes do not hold.
+ * which its bytes do not hold, `kept` the commits and tags that no sweep would take.
  */
 export async function checkFacts(
   content: PoolContent,
   pack: Pack,
   verified: VerifiedPack,
   chunked: OidMap,
+  kept: NodeSet,
   problems: ProblemList,
 ): Promise<void> {
   checkTips(content, pack, verified, problems);
-  // A commit whose parent was swept is unreachable itself, and waits to be swept: what it shares with that parent may be gone. What refs
-  // reach is proven apart.
-  if (lacksParents(content, pack)) return;
+  if (!isKept(content, pack, kept)) return;
   if (pack.allReached) await checkAllReached(content, pack, verified, chunked, problems);
   if (pack.based) await checkBased(content, pack, verified, chunked, problems);
+}
+
+/**
+ * Whether all commits and tags of a pack are kept. Its facts are used only when they are, all of them, reached; what else hangs on a commit that waits
+ * to be swept may have been swept before it.
+ */
+function isKept(content: PoolContent, pack: Pack, kept: NodeSet): boolean {
+  const own = content.records.get(pack.id) ?? new Map<string, Buffer>();
+  return [...own.keys()].every((hex) => kept.has(content.graph.findHex(hex)));
 }
 
 /** Tips are commits and tags of the pack itself. */
@@ -85,14 +94,6 @@ async function checkBased(
   for (const oid of await content.notReached(starts, open)) {
     problems.add('fact', "based is true, but no parent of the pack's commits reaches it", { oid: oid.toString('hex') });
   }
-}
-
-/** Whether a commit of the pack has a parent that no pack holds. */
-function lacksParents(content: PoolContent, pack: Pack): boolean {
-  const own = content.records.get(pack.id) ?? new Map<string, Buffer>();
-  return [...own.values()].some((record) =>
-    parentsOf(record, content.format).some((hex) => !own.has(hex) && content.graph.findHex(hex) < 0),
-  );
 }
 
 function* eachOid(oids: Buffer, width: number): Generator<Buffer> {

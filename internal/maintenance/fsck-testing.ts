@@ -74,6 +74,7 @@ export class Bench {
         connectivityOnly,
         memoryBytesMax,
         cacheBytesMax: 64 << 20,
+        retentionMs: 86_400_000,
         onProblem: (problem) => problems.push(problem),
       });
       return { summary, problems };

@@ -22,6 +22,8 @@ export interface FsckOptions {
   /** A pack up to this size is checked in memory; a larger one by way of a temporary file. */
   readonly memoryBytesMax: number;
   readonly cacheBytesMax: number;
+  /** How long a sweep keeps what refs have let go. */
+  readonly retentionMs: number;
   /** Told of each problem as it is found. */
   readonly onProblem: (problem: Problem) => void;
   readonly onProgress?: (text: string) => void;
@@ -98,7 +100,9 @@ async function checkPool(
   const states = [];
   for (const { owner, name } of repositories)
     states.push({ owner, name, state: await catalog.repositoryState(owner, name, null) });
+  const roots = await catalog.sweep.roots(pool.id, options.retentionMs);
   const content = await PoolContent.load(catalog, bytes, pool, report);
+  const kept = content.nodesFrom(roots?.oids ?? Buffer.alloc(0));
   const parts = { catalog, store, memoryBytesMax: options.memoryBytesMax };
   const chunkPacks = new Map((await catalog.chunks.packs(pool.id, null)).map((pack) => [pack.id, pack]));
   for (const chunkPack of chunkPacks.values()) {
@@ -118,7 +122,7 @@ async function checkPool(
       const verified = await checkContent(parts, content, pack, problems);
       if (verified !== null) {
         counts.objects += verified.objectCount + chunked.size;
-        await checkFacts(content, pack, verified, chunked, problems);
+        await checkFacts(content, pack, verified, chunked, kept, problems);
       }
     }
     problems.end();

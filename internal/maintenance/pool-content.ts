@@ -87,6 +87,13 @@ export class PoolContent implements TreeSource {
     return object.data;
   }
 
+  /** Commits and tags that these raw oids reach. */
+  nodesFrom(oids: Buffer): NodeSet {
+    const nodes = new NodeSet();
+    for (let at = 0; at < oids.length; at += oidLength(this.format)) flood(this.graph, nodes, this.graph.find(oids, at));
+    return nodes;
+  }
+
   /** Those of `wanted` that neither the commits and tags `starts` nor anything below them is. Looks at the starts' own trees first. */
   async notReached(starts: readonly number[], wanted: OidMap): Promise<Buffer[]> {
     const { graph } = this;

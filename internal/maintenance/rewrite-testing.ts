@@ -124,6 +124,7 @@ export class Yard {
       connectivityOnly: false,
       memoryBytesMax: 8 << 20,
       cacheBytesMax: 64 << 20,
+      retentionMs: 86_400_000,
       onProblem: (problem) => found.push(problem),
     });
     return found.map(problemLine);
