@@ -87,8 +87,14 @@ async function corpus({ store, quick, parts: names, json, work: parent, set, thr
     const report = { scale, results, ingestRequests, cloneRequests, peakMemoryBytes: peakMemoryBytes(server.pid) };
     if (json !== undefined) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
     process.stdout.write(`${tableOf(results)}\n`);
-    const { bytes, files } = bytesBelow(join(data, 'packs'), (name) => name.endsWith('.pack'));
-    say(`crates: ${files}, ${mebibytes(bytes / Math.max(files, 1))} MiB on average (superseded ones that still wait included)`);
+    const { crates, bytes } = await liveCrates(data);
+    say(`crates: ${crates}, ${mebibytes(bytes / Math.max(crates, 1))} MiB of live packs in one on average`);
+    const all = bytesBelow(join(data, 'packs'));
+    const packs = bytesBelow(join(data, 'packs'), (name) => name.endsWith('.pack'));
+    say(
+      `objects of the store: ${all.files}, of them ${packs.files} crates (replaced ones wait for their readers) of ${mebibytes(packs.bytes)} MiB; ` +
+        `sidecars ${mebibytes(all.bytes - packs.bytes)} MiB`,
+    );
     say(`store requests: ${ingestRequests} for the ingest, ${cloneRequests} for the clones`);
     say(`peak memory of the server: ${mebibytes(report.peakMemoryBytes)} MiB`);
   } finally {
@@ -185,18 +191,32 @@ function packhouse(data: string, settings: Readonly<Record<string, string>>, arg
 
 /** Bytes of live packs by part: of tails, store packs and chunk packs. */
 async function storedBytes(data: string): Promise<Map<string, number>> {
+  // A fork shares its parent's pool.
+  const rows = await queryCatalog<{ part: string; bytes: string }>(
+    data,
+    `select split_part(r.name, '-', 1) as part, sum(k.extent_length) as bytes
+       from packs k join (select pool_id, min(id) as id from repositories group by pool_id) f on f.pool_id = k.pool_id
+       join repositories r on r.id = f.id where k.state = 'live' group by 1`,
+  );
+  return new Map(rows.map(({ part, bytes }) => [part, Number(bytes)]));
+}
+
+/** Crates that hold a live pack, and the bytes of those packs. */
+async function liveCrates(data: string): Promise<{ crates: number; bytes: number }> {
+  const [row] = await queryCatalog<{ crates: string; bytes: string | null }>(
+    data,
+    `select count(distinct crate_key) as crates, sum(extent_length) as bytes from packs where state = 'live' and crate_key is not null`,
+  );
+  return { crates: Number(row?.crates ?? 0), bytes: Number(row?.bytes ?? 0) };
+}
+
+async function queryCatalog<Row extends object>(data: string, sql: string): Promise<Row[]> {
   const url = findRunningEmbedded(data);
   if (url === null) throw new Error(`no PostgreSQL runs on ${data}`);
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    // A fork shares its parent's pool.
-    const { rows } = await client.query<{ part: string; bytes: string }>(
-      `select split_part(r.name, '-', 1) as part, sum(k.extent_length) as bytes
-         from packs k join (select pool_id, min(id) as id from repositories group by pool_id) f on f.pool_id = k.pool_id
-         join repositories r on r.id = f.id where k.state = 'live' group by 1`,
-    );
-    return new Map(rows.map(({ part, bytes }) => [part, Number(bytes)]));
+    return (await client.query<Row>(sql)).rows;
   } finally {
     await client.end();
   }
