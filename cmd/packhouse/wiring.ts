@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createAuthorizer } from '../../internal/auth/mod.ts';
-import type { Logger } from '../../internal/base/mod.ts';
+import { type Logger, MemoryBudget } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
 import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
@@ -105,6 +105,7 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     tailBytesMax: config.push.tailBytesMax,
     tail: new TailRoom(parts.catalog, config.tail.poolBytesMax, config.tail.bytesMax),
     memoryBytesMax: config.push.memoryBytesMax,
+    memory: new MemoryBudget({ bytesMax: config.limits.pushMemoryBytesMax, waitersMax: config.limits.pushesWaitingMax }),
     chunking: chunkingOf(config),
     createRepository: config.push.createRepository,
     hiddenRefs: hiddenRefsOf(config),

@@ -84,6 +84,8 @@ export const KEYS = {
   'limits.wants_max': count(100_000, 'Wants in one fetch.'),
   'limits.haves_max': count(1_000_000, 'Haves in one fetch.'),
   'limits.ref_name_bytes_max': count(1024, 'Bytes of one ref name.'),
+  'limits.push_memory_bytes_max': size('256MiB', 'Memory that pushes too large to be worked on at once may take together.'),
+  'limits.pushes_waiting_max': count(64, 'Large pushes that wait for such memory at a time; more are told to come back.'),
   'limits.concurrent_requests_max': count(256, 'Requests served at a time; more are told to come back.'),
 
   'fsck.severity': wordMap(

@@ -187,6 +187,17 @@ test('codes become statuses, at every stage before the answer has begun', async 
   }
 });
 
+test('work that knows when there will be room again says so', async () => {
+  const fail = async (): Promise<never> => {
+    throw new PackhouseError('overloaded', 'too many large requests', { retryAfterSeconds: 30 });
+  };
+  await using server = await startServer(serviceWith({ work: fail }));
+  const answer = await post(server.url, 'x');
+  assert.equal(answer.status, 503);
+  assert.equal(answer.headers.get('retry-after'), '30');
+  await answer.text();
+});
+
 test('an internal error is in the log, whole, and not in the answer', async () => {
   const error = new Error('relation "packs" does not exist');
   await using server = await startServer(serviceWith({ advertise: () => Promise.reject(error) }));

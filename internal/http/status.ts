@@ -1,4 +1,4 @@
-import { codeOf, messageOf } from '../base/mod.ts';
+import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 
 export interface StatusAnswer {
   readonly status: number;
@@ -33,9 +33,15 @@ export function statusOf(error: unknown, requestId: string): StatusAnswer {
     case 'unsupported':
       return told(415);
     case 'overloaded':
+      return told(503, { 'Retry-After': String(retryAfterSeconds(error) ?? 1) });
     case 'shutting-down':
       return told(503, RETRY);
     default:
       return { status: 500, text: `internal error; request ${requestId}`, headers: NONE };
   }
+}
+
+function retryAfterSeconds(error: unknown): number | undefined {
+  const seconds = error instanceof PackhouseError ? error.data.retryAfterSeconds : undefined;
+  return typeof seconds === 'number' ? seconds : undefined;
 }

@@ -2,7 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { MemoryBudget } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
+import { Admission } from './admission.ts';
 import type { CheckSeverities } from './check.ts';
 import type { ChunkedBlob, ChunkingOptions, ChunkPack } from './chunking-options.ts';
 import { largeInline, PackError } from './errors.ts';
@@ -29,6 +31,10 @@ export interface ReceiveOptions {
   readonly readBase: (oid: Buffer) => Promise<ExternalBase | null>;
   /** How large blobs are cut into chunks; null or undefined: they stay entries of the pack. */
   readonly chunking?: ChunkingOptions | null;
+  /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
+  readonly memory?: MemoryBudget;
+  /** Told once when the pack has come whole and there is no room yet to work on it. */
+  readonly onWait?: () => void;
   readonly signal?: AbortSignal;
 }
 
@@ -152,14 +158,21 @@ async function receiveInSpool(
   held: readonly Buffer[],
   options: ReceiveOptions,
 ): Promise<ReceivedPack> {
-  const folder = await makeSpoolFolder(options.spoolFolder);
-  const path = join(folder, 'pack');
   const { chunking } = options;
   const worker = new IngestWorker(chunking ? (sha256s) => chunking.findChunks(sha256s) : null);
+  const admission = new Admission(held, options);
   const onAbort = (): void => worker.fail(options.signal!.reason as Error);
   options.signal?.addEventListener('abort', onAbort, { once: true });
+  let folder: string | null = null;
+  const clean = async (): Promise<void> => {
+    await worker.stop();
+    admission.end();
+    if (folder !== null) await rm(folder, { recursive: true, force: true });
+  };
   try {
-    const written = await spool(body, held, path, worker, options);
+    folder = await makeSpoolFolder(options.spoolFolder);
+    const path = join(folder, 'pack');
+    const written = await spool(body, held, path, worker, admission, options);
     await worker.hear('resolved');
     const { pack, bases, chunked, chunkPack } = await verify(worker, written, options, folder);
     await worker.stop();
@@ -177,28 +190,32 @@ async function receiveInSpool(
       chunkPack,
       dispose: async () => {
         await bases.dispose();
-        await rm(folder, { recursive: true, force: true });
+        await clean();
       },
     };
   } catch (error) {
-    await worker.stop();
-    await rm(folder, { recursive: true, force: true });
+    await clean();
     throw error;
   } finally {
     options.signal?.removeEventListener('abort', onAbort);
   }
 }
 
-/** Writes the body to the spool file while the worker reads what is there. Ends once the worker has seen the whole pack; how much was written. */
+/**
+ * Writes the body to the spool file while the worker reads what is there; a worker that is not admitted yet begins later, with all of it. Ends
+ * once the worker has seen the whole pack; how much was written.
+ */
 async function spool(
   body: AsyncIterator<Buffer>,
   held: readonly Buffer[],
   path: string,
   worker: IngestWorker,
+  admission: Admission,
   options: ReceiveOptions,
 ): Promise<number> {
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 4 << 20 });
   let written = 0;
+  let flushed = 0;
   let told = 0;
   const failure = new Promise<never>((_, reject) => file.once('error', reject));
   failure.catch(() => {});
@@ -207,26 +224,28 @@ async function spool(
       new Promise<void>((resolve, reject) => file.write(chunk, (error) => (error ? reject(error) : resolve()))),
       failure,
     ]);
+  const tell = (): void => {
+    told = flushed;
+    worker.tell({ kind: 'grow', available: flushed, final: false });
+  };
   try {
     const pending: Promise<void>[] = [];
     const put = async (chunk: Buffer): Promise<void> => {
       written += chunk.length;
       const upTo = written;
       const done = write(chunk).then(() => {
-        if (upTo - told >= 1 << 20) {
-          told = upTo;
-          worker.tell({ kind: 'grow', available: upTo, final: false });
-        }
+        flushed = upTo;
+        if (flushed - told >= 1 << 20) tell();
       });
       pending.push(done);
       done.catch(() => {});
       if (pending.length >= 16) await pending.shift();
       if (worker.failure !== null) throw worker.failure;
     };
-    for (const chunk of held) {
-      await put(chunk);
-      if (told === 0) await worker.start(path, workOptions(options));
-    }
+    for (const chunk of held) await put(chunk);
+    await Promise.all(pending.splice(0));
+    const started = admission.granted.then(() => worker.start(path, workOptions(options))).then(tell);
+    started.catch((error: unknown) => worker.fail(error as Error));
     while (!worker.scanned) {
       options.signal?.throwIfAborted();
       const { value, done } = await body.next();
@@ -234,6 +253,8 @@ async function spool(
       await put(value);
     }
     await Promise.all(pending);
+    if (!admission.isGranted) options.onWait?.();
+    await started;
     worker.tell({ kind: 'grow', available: written, final: true });
     await worker.hear('scanned');
     return written;

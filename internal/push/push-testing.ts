@@ -39,13 +39,14 @@ export class PushBench {
     this.#repositories = new Repositories(this.catalog, new PackBytes(this.catalog, this.store, 8 << 20), 8 << 20);
   }
 
-  /** Status lines of the report. `beforePack` runs when the commands have come and the pack has not. */
+  /** Status lines of the report. `beforePack` runs when the commands have come and the pack has not. `answer` gets what is written. */
   async push(
     repository: string,
     updates: readonly RefUpdate[],
     pack: Buffer,
     more: Partial<PushSettings> = {},
     beforePack: () => Promise<void> = async () => {},
+    { capabilities = 'report-status', answer = [] }: { readonly capabilities?: string; readonly answer?: Buffer[] } = {},
   ): Promise<readonly string[]> {
     const [owner = '', name = ''] = repository.split('/');
     const settings: PushSettings = {
@@ -64,8 +65,7 @@ export class PushBench {
       onPush: () => {},
       ...more,
     };
-    const commands = updates.map(([from, to, ref], i) => packet(`${from} ${to} ${ref}${i === 0 ? '\0 report-status' : ''}`));
-    const answer: Buffer[] = [];
+    const commands = updates.map(([from, to, ref], i) => packet(`${from} ${to} ${ref}${i === 0 ? `\0 ${capabilities}` : ''}`));
     const sink = {
       write: async (chunk: Uint8Array | readonly Uint8Array[]) => {
         for (const part of Array.isArray(chunk) ? chunk : [chunk]) answer.push(Buffer.from(part as Uint8Array));

@@ -1,6 +1,6 @@
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
-import { type IncomingReader, PackError, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
+import { type IncomingReader, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
 import { encodeError, type ReceiveRequest, ReceiveRequestParser, type RefCommand } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
@@ -13,7 +13,8 @@ import { PackTags, peelTips } from './peel.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
 import { proveAgain, refuseIncomplete } from './prove-again.ts';
 import { PushView } from './push-view.ts';
-import { tellUser, withKeepalive, writeReport } from './report.ts';
+import { isMalformed, refusalOf } from './refusal.ts';
+import { tellOfWait, tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 import { unknownOlds } from './unknown-olds.ts';
 
@@ -68,7 +69,7 @@ export async function receivePush(
       unpacked = await withKeepalive(
         request,
         sink,
-        () => unpack(settings, push, current, request, verdicts, pause, rest),
+        () => unpack(settings, push, current, request, verdicts, pause, rest, () => tellOfWait(request, sink)),
         () => pause.ended,
       );
     }
@@ -92,20 +93,6 @@ export async function receivePush(
   } finally {
     await unpacked?.received.dispose();
   }
-}
-
-/** Errors of a request that cannot be read as one: nothing was asked of the repository yet. */
-function isMalformed(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false);
-}
-
-/** What the report says of a pack that was not taken; null for an error that is not the pack's and not the spool's. */
-function refusalOf(error: unknown): string | null {
-  const code = codeOf(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
-  const isClients = error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
-  return isClients ? messageOf(error) : null;
 }
 
 async function readRequest(
@@ -147,6 +134,7 @@ async function unpack(
   verdicts: readonly Verdict[],
   chunks: AsyncIterator<Buffer>,
   rest: Buffer,
+  onWait: () => void,
 ): Promise<Unpacked> {
   const { signal } = push;
   const pushView = new PushView(settings.repositories, push, before);
@@ -161,6 +149,8 @@ async function unpack(
       thinBytesMax: settings.tailBytesMax,
       readBase: (oid) => bases.read(oid),
       chunking: chunkingOptions(settings, before.pool.poolId, bases),
+      ...(settings.memory === undefined ? {} : { memory: settings.memory }),
+      onWait,
       signal,
     }),
   );

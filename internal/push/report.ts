@@ -28,6 +28,12 @@ export async function tellUser(request: ReceiveRequest, sink: AnswerSink, lines:
   await sink.write(encodeSideband(BAND_PROGRESS, lines.map((line) => `${line}\n`).join(''), SIDEBAND_64K_PAYLOAD_BYTES));
 }
 
+/** Tells a user whose pack has come why nothing happens yet. */
+export function tellOfWait(request: ReceiveRequest, sink: AnswerSink): void {
+  if (request.quiet) return;
+  tellUser(request, sink, ['Waiting for other large pushes to be worked on']).catch(() => {});
+}
+
 /** The answer to the push: one line for the pack, one for each command. */
 export async function writeReport(
   request: ReceiveRequest,

@@ -1,3 +1,4 @@
+import type { MemoryBudget } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
 import type { ChunkingParameters } from '../chunking/mod.ts';
 import type { PackLimits } from '../ingest/mod.ts';
@@ -22,6 +23,8 @@ export interface PushSettings {
   /** A pack up to this size stays in memory while it is verified. */
   readonly memoryBytesMax: number;
   readonly spoolFolder?: string;
+  /** What all larger ones may hold together; undefined: as much as they like. */
+  readonly memory?: MemoryBudget;
   /** How large blobs are cut into chunks; null: they stay entries of their pack. */
   readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;

@@ -1,0 +1,16 @@
+import { codeOf, messageOf } from '../base/mod.ts';
+import { PackError } from '../ingest/mod.ts';
+
+/** Errors of a request that cannot be read as one: nothing was asked of the repository yet. */
+export function isMalformed(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false);
+}
+
+/** What the report says of a pack that was not taken; null for an error that is not the pack's and not the spool's. */
+export function refusalOf(error: unknown): string | null {
+  const code = codeOf(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
+  const isClients = error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
+  return isClients ? messageOf(error) : null;
+}
