@@ -82,12 +82,18 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     selection.explicit.add(oid);
     await walkObject(view, oid, filter, selection);
   }
-  for (let i = 0; i < selection.explicit.size; i++) selection.chosen.add(selection.explicit.oid(i));
+  // A pack that goes whole gives its commits and tags by itself: nobody need look for them.
+  const wholeIds = new Set(selection.whole.map((pack) => pack.id));
+  const comesAnyway = (node: number): boolean => node >= 0 && wholeIds.has(graph.packOf(node));
+  for (let i = 0; i < selection.explicit.size; i++) {
+    const oid = selection.explicit.oid(i);
+    if (!comesAnyway(graph.find(oid))) selection.chosen.add(oid);
+  }
   const sentTags = new Set([...wantedTags, ...(await autoTagsFor(input, selection))]);
   leaveOutTags(view, selection, sentTags);
   for (const node of sentTags) {
     selection.explicit.add(graph.oid(node));
-    selection.chosen.add(graph.oid(node));
+    if (!comesAnyway(node)) selection.chosen.add(graph.oid(node));
   }
   return selection;
 }

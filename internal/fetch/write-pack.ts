@@ -80,17 +80,17 @@ async function* readRange(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const { bytes, poolId } = view.pool;
-  const read = (at: number): Promise<Buffer> => {
-    const piece = bytes.read(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
-    piece.catch(() => {});
-    return piece;
+  const read = (at: number): Promise<readonly Buffer[]> => {
+    const views = bytes.views(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
+    views.catch(() => {});
+    return views;
   };
   let next = from < to ? read(from) : null;
   for (let at = from; next !== null; ) {
-    const piece: Buffer = await next;
-    at += piece.length;
+    const views: readonly Buffer[] = await next;
+    at = Math.min(to, at + PIECE_BYTES);
     next = at < to ? read(at) : null;
-    yield piece;
+    yield* views;
   }
 }
 

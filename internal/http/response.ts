@@ -121,11 +121,15 @@ export class GitResponse implements ResponseSink {
   }
 }
 
-/** One writev for all of them. */
+/** One writev for all of them, and one HTTP chunk. */
 export function writeTogether(outgoing: ServerResponse, chunks: readonly Uint8Array[]): void {
+  // A response that is uncorked hands its socket piece by piece, after it has uncorked it: each would be a packet of its own.
+  const { socket } = outgoing;
+  socket?.cork();
   outgoing.cork();
   for (const chunk of chunks) if (chunk.length > 0) outgoing.write(chunk);
   outgoing.uncork();
+  socket?.uncork();
 }
 
 export function clientGone(): PackhouseError {

@@ -74,25 +74,37 @@ export class PackBytes {
     if (missing.length > 0) await this.#loadTails(poolId, missing);
   }
 
-  /**
-   * Exactly `[offset, offset + lengthBytes)` of a pack. Long reads of big packs go past the cache, so that one clone cannot empty it; chunks of
-   * large blobs always do.
-   */
+  /** Exactly `[offset, offset + lengthBytes)` of a pack, in one piece: like `views`. */
   async read(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+    const views = await this.views(poolId, pack, offset, lengthBytes, signal);
+    return views.length === 1 ? views[0]! : Buffer.concat(views, lengthBytes);
+  }
+
+  /**
+   * Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. Long reads of big packs go past the
+   * cache, so that one clone cannot empty it; chunks of large blobs always do.
+   */
+  async views(
+    poolId: number,
+    pack: PackExtent,
+    offset: number,
+    lengthBytes: number,
+    signal?: AbortSignal,
+  ): Promise<readonly Buffer[]> {
     const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax * 0.3;
     if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
-      return this.#get(pack, offset, lengthBytes, signal);
+      return [await this.#get(pack, offset, lengthBytes, signal)];
     }
     for (let attempt = 0; attempt < 3; attempt++) {
-      const bytes = this.#assemble(poolId, pack, offset, lengthBytes);
-      if (bytes !== undefined) return bytes;
+      const views = this.#assemble(poolId, pack, offset, lengthBytes);
+      if (views !== undefined) return views;
       await this.load(poolId, pack, offset, lengthBytes, signal);
     }
     // The cache is smaller than what is asked for at once.
-    if (pack.tier === 'store') return this.#get(pack, offset, lengthBytes, signal);
+    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, signal)];
     const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
-    if (bytes === undefined) throw missingPack(pack);
-    return bytes.subarray(offset, offset + lengthBytes);
+    if (bytes === undefined || bytes.length < offset + lengthBytes) throw missingPack(pack);
+    return [bytes.subarray(offset, offset + lengthBytes)];
   }
 
   /** Bytes of the `.reach` beside a pack's crate: how many there are, 0 when it has none, and ranges of them. Not cached here. */
@@ -104,9 +116,10 @@ export class PackBytes {
     };
   }
 
-  #assemble(poolId: number, pack: PackExtent, offset: number, lengthBytes: number): Buffer | undefined {
+  #assemble(poolId: number, pack: PackExtent, offset: number, lengthBytes: number): Buffer[] | undefined {
     const first = this.peek(poolId, pack, offset);
-    if (first === undefined || first.length >= lengthBytes) return first?.subarray(0, lengthBytes);
+    if (first === undefined) return undefined;
+    if (first.length >= lengthBytes) return [first.subarray(0, lengthBytes)];
     const parts = [first];
     for (let have = first.length; have < lengthBytes; ) {
       const part = this.peek(poolId, pack, offset + have);
@@ -114,7 +127,7 @@ export class PackBytes {
       parts.push(part.subarray(0, lengthBytes - have));
       have += part.length;
     }
-    return Buffer.concat(parts, lengthBytes);
+    return parts;
   }
 
   async #once(key: string, load: () => Promise<void>): Promise<void> {
