@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { createFsStore, type PackStore } from '../../internal/packstore/mod.ts';
 import { backup, restore } from '../../internal/recovery/mod.ts';
-import { addConfigOptions, loadCommandConfig, print } from './cli.ts';
-import { STORE_KEYS } from './maintenance-wiring.ts';
+import { addConfigOptions, loadCommandConfig, print, STORE_KEYS } from './cli.ts';
 import { rebuildText } from './rebuild.ts';
 import { progressLine, withStore } from './verb-parts.ts';
 

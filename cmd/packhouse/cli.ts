@@ -19,6 +19,18 @@ import { migrate } from '../../internal/migrations/mod.ts';
 const CONFIG_FILE = 'config.yaml';
 const COMMON_KEYS: readonly ConfigKey[] = ['data.dir', 'database.url', 'log.level'];
 
+/** Keys that verbs take as flags which work on catalog and store. */
+export const STORE_KEYS: readonly ConfigKey[] = [
+  'data.dir',
+  'database.url',
+  'store.kind',
+  'store.s3.endpoint',
+  'store.s3.region',
+  'store.s3.bucket',
+  'store.s3.path_style',
+  'log.level',
+];
+
 /** Adds --config and a flag for each of `keys`. */
 export function addConfigOptions(command: Command, keys: readonly ConfigKey[] = COMMON_KEYS): Command {
   command.option('--config <file>', `configuration file (default: $PACKHOUSE_CONFIG, else ./${CONFIG_FILE} where there is one)`);

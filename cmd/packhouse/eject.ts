@@ -8,9 +8,9 @@ import { receivePack, STORED_PACK_LIMITS } from '../../internal/ingest/mod.ts';
 import { STRICT_SEVERITIES, severitiesWith } from '../../internal/object/mod.ts';
 import { encodeIdx } from '../../internal/packformat/mod.ts';
 import type { RepositoryView } from '../../internal/reach/mod.ts';
-import { addConfigOptions, parseRepository, print } from './cli.ts';
+import { addConfigOptions, parseRepository, print, STORE_KEYS } from './cli.ts';
 import { gitOutput } from './local-git.ts';
-import { type Rooms, STORAGE_KEYS, withRooms } from './rooms.ts';
+import { type Rooms, withRooms } from './rooms.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -32,7 +32,7 @@ export function ejectCommand(): Command {
         `${folder}: ${done.refs} refs, ${done.objects} objects, ${done.pack_bytes} bytes; ${checked}`,
       );
     });
-  return addConfigOptions(command, STORAGE_KEYS).addHelpText(
+  return addConfigOptions(command, STORE_KEYS).addHelpText(
     'after',
     `
 Every object is read, hashed and indexed on the way. Refs that the configuration hides come along.

@@ -4,22 +4,13 @@ import { PackhouseError } from '../../internal/base/mod.ts';
 import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import { type FsckSummary, fsck, type Problem, problemLine } from '../../internal/maintenance/mod.ts';
-import { addConfigOptions, loadCommandConfig, parseRepository, print, withDatabase } from './cli.ts';
+import { addConfigOptions, loadCommandConfig, parseRepository, print, STORE_KEYS, withDatabase } from './cli.ts';
 import { progressLine } from './verb-parts.ts';
 import { openStore } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
-const KEYS: readonly ConfigKey[] = [
-  'data.dir',
-  'database.url',
-  'store.kind',
-  'store.s3.endpoint',
-  'store.s3.region',
-  'store.s3.bucket',
-  'store.s3.path_style',
-  'log.level',
-];
+const KEYS: readonly ConfigKey[] = [...STORE_KEYS, 'sweep.retention'];
 
 export function fsckCommand(): Command {
   const command = new Command('fsck')

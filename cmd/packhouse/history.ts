@@ -3,8 +3,8 @@ import { PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog, Repository } from '../../internal/catalog/mod.ts';
 import { parseDurationMs } from '../../internal/config/mod.ts';
 import { setRef } from '../../internal/push/mod.ts';
-import { addConfigOptions, loadCommandConfig, parseRepository, print, table, withCatalog } from './cli.ts';
-import { STORAGE_KEYS, withRooms } from './rooms.ts';
+import { addConfigOptions, loadCommandConfig, parseRepository, print, STORE_KEYS, table, withCatalog } from './cli.ts';
+import { withRooms } from './rooms.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -99,7 +99,7 @@ export function repoSetRef(): Command {
       const old = before?.toString('hex') ?? null;
       print(options.json ?? false, { ref: fullRef(ref), old, new: oid }, `${fullRef(ref)}: ${old ?? 'new'} -> ${oid}`);
     });
-  return addConfigOptions(command, [...STORAGE_KEYS, 'sweep.retention']);
+  return addConfigOptions(command, [...STORE_KEYS, 'sweep.retention']);
 }
 
 function parseTime(text: string): Date {

@@ -6,10 +6,10 @@ import { Command } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
 import { encodePkt, FLUSH, PktReader } from '../../internal/pktline/mod.ts';
-import { addConfigOptions, parseRepository, print } from './cli.ts';
+import { addConfigOptions, parseRepository, print, STORE_KEYS } from './cli.ts';
 import { gitEnded, gitOutput, spawnGit } from './local-git.ts';
 import { pushHere } from './push-here.ts';
-import { type Rooms, STORAGE_KEYS, withRooms } from './rooms.ts';
+import { type Rooms, withRooms } from './rooms.ts';
 import { hiddenRefsOf, pushSettingsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
@@ -34,7 +34,7 @@ export function importCommand(): Command {
         `imported ${done.refs} refs into ${done.repository}, HEAD ${done.head ?? 'follows the first branch'}`,
       );
     });
-  return addConfigOptions(command, STORAGE_KEYS).addHelpText(
+  return addConfigOptions(command, STORE_KEYS).addHelpText(
     'after',
     `
 It is one push, with the checks and limits of every push but that on the number of refs. Refs that the configuration hides, and those of

@@ -21,6 +21,7 @@ import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { writeSnapshot } from '../../internal/recovery/mod.ts';
 import { DEFAULT_REPACK_SETTINGS } from '../../internal/repack/mod.ts';
+import { STORE_KEYS } from './cli.ts';
 import { sweepKinds } from './sweep-wiring.ts';
 
 /** Delta bases outside what is rewritten are few: this is for them. */
@@ -28,18 +29,6 @@ const BASES_BYTES_MAX = 32 << 20;
 
 /** Packs and crates are looked through more rarely than the tail: there is no hurry. */
 const COMPACTION_INTERVALS = 4;
-
-/** Keys that verbs take as flags which work on catalog and store. */
-export const STORE_KEYS: readonly ConfigKey[] = [
-  'data.dir',
-  'database.url',
-  'store.kind',
-  'store.s3.endpoint',
-  'store.s3.region',
-  'store.s3.bucket',
-  'store.s3.path_style',
-  'log.level',
-];
 
 /** Keys that verbs of maintenance take as flags. */
 export const MAINTENANCE_KEYS: readonly ConfigKey[] = [

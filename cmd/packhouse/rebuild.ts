@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { type RebuildReport, rebuild } from '../../internal/recovery/mod.ts';
-import { addConfigOptions, loadCommandConfig, print } from './cli.ts';
-import { STORE_KEYS } from './maintenance-wiring.ts';
+import { addConfigOptions, loadCommandConfig, print, STORE_KEYS } from './cli.ts';
 import { progressLine, withStore } from './verb-parts.ts';
 
 export function rebuildCommand(): Command {

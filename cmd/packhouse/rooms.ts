@@ -1,23 +1,11 @@
 import type { Command } from 'commander';
 import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
-import type { Config, ConfigKey } from '../../internal/config/mod.ts';
+import type { Config } from '../../internal/config/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { loadCommandConfig, withDatabase } from './cli.ts';
 import { openStore } from './wiring.ts';
-
-/** Keys of verbs that read what is stored. */
-export const STORAGE_KEYS: readonly ConfigKey[] = [
-  'data.dir',
-  'database.url',
-  'store.kind',
-  'store.s3.endpoint',
-  'store.s3.region',
-  'store.s3.bucket',
-  'store.s3.path_style',
-  'log.level',
-];
 
 /** What a verb that reads objects works with. */
 export interface Rooms {

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { type SnapshotReport, writeSnapshot } from '../../internal/recovery/mod.ts';
-import { addConfigOptions, loadCommandConfig, print, verbLog } from './cli.ts';
-import { STORE_KEYS } from './maintenance-wiring.ts';
+import { addConfigOptions, loadCommandConfig, print, STORE_KEYS, verbLog } from './cli.ts';
 import { withStore } from './verb-parts.ts';
 
 export function snapshotCommand(): Command {

@@ -2,8 +2,8 @@ import { Command } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import { crateSizes, type PoolSize, poolSizes } from '../../internal/catalog/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
-import { addConfigOptions, parseRepository, print, table } from './cli.ts';
-import { STORAGE_KEYS, withRooms } from './rooms.ts';
+import { addConfigOptions, parseRepository, print, STORE_KEYS, table } from './cli.ts';
+import { withRooms } from './rooms.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -33,7 +33,7 @@ export function statsCommand(): Command {
       if (options.pools) print(json, pools.map(plain), table(HEADER, pools.map(line)));
       else print(json, snake(all), text(all));
     });
-  return addConfigOptions(command, STORAGE_KEYS).addHelpText(
+  return addConfigOptions(command, STORE_KEYS).addHelpText(
     'after',
     `
 The views v_pool_size, v_repository_size, v_dedup and v_crates say the same in SQL.

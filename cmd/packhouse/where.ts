@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import { type CopyPlace, whereIs } from '../../internal/maintenance/mod.ts';
-import { addConfigOptions, parseRepository, print } from './cli.ts';
-import { STORAGE_KEYS, withRooms } from './rooms.ts';
+import { addConfigOptions, parseRepository, print, STORE_KEYS } from './cli.ts';
+import { withRooms } from './rooms.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -26,7 +26,7 @@ export function whereCommand(): Command {
         throw new PackhouseError('object-missing', `object ${oid} is not stored in the pool of ${owner}/${name}`);
       print(options.json ?? false, copies, copies.map(lines).join('\n'));
     });
-  return addConfigOptions(command, STORAGE_KEYS).addHelpText(
+  return addConfigOptions(command, STORE_KEYS).addHelpText(
     'after',
     `
 Offsets count from the first byte of the pack, which begins at the crate's byte given. A pack without a crate is in PostgreSQL.

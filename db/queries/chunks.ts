@@ -101,7 +101,6 @@ export async function chunkPacks(db: Queryable, poolId: number, ids: readonly nu
 }
 
 export interface RecipeRow {
-  readonly pack_id: number;
   readonly oid: Buffer;
   readonly size: number;
   readonly adler: number;
@@ -119,8 +118,8 @@ export async function recipes(
   poolId: number,
   packIds: readonly number[],
   oids: readonly Buffer[],
-): Promise<RecipeRow[]> {
-  const { rows } = await db.query<RecipeRow>({
+): Promise<(RecipeRow & { readonly pack_id: number })[]> {
+  const { rows } = await db.query<RecipeRow & { readonly pack_id: number }>({
     name: 'recipes',
     text: `select b.pack_id, b.oid, size, adler, sha256s, chunk_packs, offsets, lengths, sizes, adlers
       from unnest($2::bigint[], $3::bytea[]) w (pack_id, oid) join chunked_blobs b on b.pool_id = $1 and b.pack_id = w.pack_id and b.oid = w.oid`,

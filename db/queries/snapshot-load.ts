@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import type { RecipeRow } from './chunks.ts';
 import { SEQUENCES } from './snapshot.ts';
 
 /** Tables that a snapshot tells of, in the order in which rows may be put into them. */
@@ -247,18 +248,6 @@ export async function stageRepository(
        on conflict do nothing`,
     [id, poolId, named.owner, named.name, named.format, named.private],
   );
-}
-
-export interface RecipeRow {
-  readonly oid: Buffer;
-  readonly size: number;
-  readonly adler: number;
-  readonly sha256s: Buffer;
-  readonly chunk_packs: Float64Array;
-  readonly offsets: Float64Array;
-  readonly lengths: Float64Array;
-  readonly sizes: Float64Array;
-  readonly adlers: Float64Array;
 }
 
 export async function recipesOf(db: ClientBase, poolId: number, packId: number): Promise<RecipeRow[]> {

@@ -1,5 +1,5 @@
 import { Kysely, PostgresDialect } from 'kysely';
-import pg from 'pg';
+import pg, { type PoolClient } from 'pg';
 import * as checking from '../../db/queries/fsck.ts';
 import * as publishing from '../../db/queries/publish.ts';
 import * as reading from '../../db/queries/read.ts';
@@ -16,6 +16,7 @@ import { isCopied, publishRequest } from './publish-request.ts';
 import { RetireCatalog } from './retire-catalog.ts';
 import { SnapshotCatalog } from './snapshot-catalog.ts';
 import { SweepCatalog } from './sweep-catalog.ts';
+import { inTransaction } from './transaction.ts';
 import type { ObjectBlock, Pack, Push, Ref, RefStatus, Repository, RepositoryState } from './types.ts';
 import { catalogTypes } from './wire-types.ts';
 
@@ -301,24 +302,13 @@ export class Catalog {
 
   async #publishCopied(push: Push, request: publishing.PublishPush, format: ObjectFormat): Promise<string[]> {
     const pack = push.pack!;
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('begin');
+    const work = async (client: PoolClient): Promise<string[]> => {
       await copyPackTables(client, push.poolId, pack.id, oidLength(format), pack.blocks, pack.graph);
       if (pack.chunked !== undefined && pack.chunked.length > 0)
         await copyChunkTables(client, push.poolId, pack.id, pack.chunked, pack.chunkPackId);
-      const statuses = await publishing.publishPush(client, request);
-      await client.query(statuses.includes('ok') ? 'commit' : 'rollback');
-      return statuses;
-    } catch (error) {
-      await client.query('rollback').catch((failure: Error) => {
-        broken = failure;
-      });
-      throw error;
-    } finally {
-      client.release(broken);
-    }
+      return publishing.publishPush(client, request);
+    };
+    return inTransaction(this.#pool, work, (statuses) => statuses.includes('ok'));
   }
 }
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, test } from 'node:test';
-import pg from 'pg';
+import { beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
 import type { ChunkRecipe } from '../chunking/mod.ts';
-import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
-import { type Catalog, openCatalog } from './catalog.ts';
+import { useCatalog } from '../testkit/mod.ts';
+import type { Catalog } from './catalog.ts';
 import { create, oid, publish, tailPack } from './catalog-testing.ts';
 import { copyRecipes } from './chunk-catalog.ts';
 import type { NewPack, Repository } from './types.ts';
@@ -27,22 +27,13 @@ function recipeOf(labels: readonly string[], packIds: readonly number[] = labels
 }
 
 describe('chunked blobs in the catalog', () => {
-  let database: TestDatabase;
   let catalog: Catalog;
   let client: pg.Client;
   let repository: Repository;
   let count = 0;
 
-  before(async () => {
-    database = await startTestDatabase();
-    catalog = openCatalog({ url: database.url, poolMax: 4 });
-    client = new pg.Client({ connectionString: database.url });
-    await client.connect();
-  });
-  after(async () => {
-    await client?.end();
-    await catalog?.close();
-    await database?.stop();
+  useCatalog(4, (bench) => {
+    ({ catalog, client } = bench);
   });
   beforeEach(async () => {
     repository = await catalog.createRepository({ owner: 'o', name: `c${++count}`, format: 'sha1', private: false });

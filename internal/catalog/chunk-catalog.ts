@@ -104,16 +104,7 @@ export class ChunkCatalog {
     return rows.map((row) => ({
       packId: row.pack_id,
       oid: row.oid,
-      recipe: {
-        sizeBytes: row.size,
-        adler: row.adler,
-        sha256s: row.sha256s,
-        packIds: row.chunk_packs,
-        offsets: row.offsets,
-        lengths: row.lengths,
-        sizes: row.sizes,
-        adlers: Uint32Array.from(row.adlers),
-      },
+      recipe: recipeOfRow(row),
     }));
   }
 
@@ -192,6 +183,19 @@ function inOrder(hashes: OidMap): Uint32Array {
   const compare = (a: number, b: number): number =>
     slab.compare(slab, b * SHA256_BYTES, (b + 1) * SHA256_BYTES, a * SHA256_BYTES, (a + 1) * SHA256_BYTES);
   return Uint32Array.from({ length: hashes.size }, (_, i) => i).sort(compare);
+}
+
+export function recipeOfRow(row: queries.RecipeRow): ChunkRecipe {
+  return {
+    sizeBytes: row.size,
+    adler: row.adler,
+    sha256s: row.sha256s,
+    packIds: row.chunk_packs,
+    offsets: row.offsets,
+    lengths: row.lengths,
+    sizes: row.sizes,
+    adlers: Uint32Array.from(row.adlers),
+  };
 }
 
 /** Copies recipes into `table`, as rows of chunked_blobs. */

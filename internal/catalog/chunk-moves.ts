@@ -1,8 +1,9 @@
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import * as moves from '../../db/queries/chunk-moves.ts';
 import { insertChunks } from '../../db/queries/chunks.ts';
 import { lockLeased, swapPacks } from '../../db/queries/maintenance.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
+import { inTransaction } from './transaction.ts';
 
 /** A live pack of chunks. */
 export interface ChunkPackSize {
@@ -51,13 +52,13 @@ export class ChunkMoves {
 
   /** Stored bytes of the chunks that recipes name, by chunk pack. Reads all recipes of the pool. */
   async usedBytes(poolId: number): Promise<Map<number, number>> {
-    const rows = await this.#transaction((client) => moves.usedBytes(client, poolId));
+    const rows = await inTransaction(this.#pool, (client) => moves.usedBytes(client, poolId));
     return new Map(rows.map((row) => [row.pack_id, row.bytes]));
   }
 
   /** The chunks of some packs that recipes name, each once, in order of place. */
   async used(poolId: number, packIds: readonly number[]): Promise<UsedChunk[]> {
-    const rows = await this.#transaction((client) => moves.usedChunks(client, poolId, packIds));
+    const rows = await inTransaction(this.#pool, (client) => moves.usedChunks(client, poolId, packIds));
     return rows.map((row) => ({ packId: row.pack_id, offset: row.pack_offset, lengthBytes: row.length, sha256: row.sha256 }));
   }
 
@@ -68,7 +69,7 @@ export class ChunkMoves {
   async move(move: ChunkMove): Promise<void> {
     const { poolId, epoch, token, inputs, output, chunks } = move;
     try {
-      await this.#transaction(async (client) => {
+      await inTransaction(this.#pool, async (client) => {
         await moves.lockPool(client, poolId);
         await lockLeased(client, poolId, token);
         const all = await moves.rewriteRecipes(client, poolId, inputs, output, {
@@ -92,24 +93,6 @@ export class ChunkMoves {
         throw new PackhouseError('epoch-moved', `objects of pool ${poolId} were condemned meanwhile`);
       if (codeOf(error) === 'PH002') throw new PackhouseError('lease-lost', `chunk packs of pool ${poolId} lost their lease`);
       throw error;
-    }
-  }
-
-  async #transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('begin');
-      const result = await work(client);
-      await client.query('commit');
-      return result;
-    } catch (error) {
-      await client.query('rollback').catch((failure: Error) => {
-        broken = failure;
-      });
-      throw error;
-    } finally {
-      client.release(broken);
     }
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, test } from 'node:test';
-import pg from 'pg';
-import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
-import { type Catalog, openCatalog } from './catalog.ts';
+import { beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
+import { useCatalog } from '../testkit/mod.ts';
+import type { Catalog } from './catalog.ts';
 import { create, oid, publish, remove, tailPack, update } from './catalog-testing.ts';
 import { type ForkRequest, forkRepository } from './forks.ts';
 import type { Repository, RepositoryState } from './types.ts';
@@ -12,22 +12,13 @@ const [X, Y] = ['refs/heads/x', 'refs/heads/y'];
 const TABLES = ['repositories', 'packs', 'tail_bytes', 'object_blocks', 'graph_blocks', 'refs', 'pushes', 'ref_updates', 'pools'];
 
 describe('a fork', () => {
-  let database: TestDatabase;
   let catalog: Catalog;
   let client: pg.Client;
   let parent: Repository;
   let count = 0;
 
-  before(async () => {
-    database = await startTestDatabase();
-    catalog = openCatalog({ url: database.url, poolMax: 3 });
-    client = new pg.Client({ connectionString: database.url });
-    await client.connect();
-  });
-  after(async () => {
-    await client?.end();
-    await catalog?.close();
-    await database?.stop();
+  useCatalog(3, (bench) => {
+    ({ catalog, client } = bench);
   });
   beforeEach(async () => {
     parent = await catalog.createRepository({ owner: 'o', name: `r${++count}`, format: 'sha1', private: false });

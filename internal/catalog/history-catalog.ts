@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import * as queries from '../../db/queries/history.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
+import { inTransaction } from './transaction.ts';
 import type { Repository } from './types.ts';
 
 /** One change of one ref. */
@@ -61,21 +62,14 @@ export class HistoryCatalog {
     const deleted = await queries.lastDeleted(this.#pool, owner, name, retentionMs / 1000);
     const gone = new PackhouseError('repository-not-found', `no repository ${owner}/${name} was deleted within the retention`);
     if (deleted === null) throw gone;
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
     try {
-      await client.query('begin');
-      if (!(await queries.undelete(client, deleted.pool_id, deleted.id, as.owner, as.name, retentionMs / 1000))) throw gone;
-      await client.query('commit');
-    } catch (error) {
-      await client.query('rollback').catch((failure: Error) => {
-        broken = failure;
+      await inTransaction(this.#pool, async (client) => {
+        if (!(await queries.undelete(client, deleted.pool_id, deleted.id, as.owner, as.name, retentionMs / 1000))) throw gone;
       });
+    } catch (error) {
       if (codeOf(error) === '23505')
         throw new PackhouseError('repository-exists', `repository ${as.owner}/${as.name} exists already`);
       throw error;
-    } finally {
-      client.release(broken);
     }
   }
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
-import pg from 'pg';
-import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
-import { type Catalog, openCatalog } from './catalog.ts';
+import { describe, test } from 'node:test';
+import type pg from 'pg';
+import { useCatalog } from '../testkit/mod.ts';
+import type { Catalog } from './catalog.ts';
 import { create, makeBlocks, oid, publish, tailPack } from './catalog-testing.ts';
 import type { SwapOutput } from './maintenance-catalog.ts';
 import type { Repository } from './types.ts';
@@ -11,20 +11,11 @@ import type { Repository } from './types.ts';
 const LEASE_MS = 60_000;
 
 describe('leases, swaps and jobs', () => {
-  let database: TestDatabase;
   let catalog: Catalog;
   let client: pg.Client;
   let names = 0;
-  before(async () => {
-    database = await startTestDatabase();
-    catalog = openCatalog({ url: database.url, poolMax: 6 });
-    client = new pg.Client({ connectionString: database.url });
-    await client.connect();
-  });
-  after(async () => {
-    await client?.end();
-    await catalog?.close();
-    await database?.stop();
+  useCatalog(6, (bench) => {
+    ({ catalog, client } = bench);
   });
 
   async function poolWithTails(count: number): Promise<{ repository: Repository; poolId: number; packs: number[] }> {

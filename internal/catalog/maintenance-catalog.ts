@@ -5,6 +5,7 @@ import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { copyRecipes } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import { JobCatalog } from './job-catalog.ts';
+import { inTransaction } from './transaction.ts';
 import type { ObjectBlock } from './types.ts';
 
 /** A pool's packs in PostgreSQL that wait to be sealed. */
@@ -98,7 +99,7 @@ export class MaintenanceCatalog {
 
   /** Leases packs that are live and nobody's: all of them, or none and false. */
   async lease(poolId: number, packIds: readonly number[], token: string, leaseMs: number): Promise<boolean> {
-    return this.#transaction(async (client) => {
+    return inTransaction(this.#pool, async (client) => {
       if ((await queries.lockFreePacks(client, poolId, packIds)) !== new Set(packIds).size) return false;
       await queries.leasePacks(client, poolId, packIds, token, leaseMs);
       return true;
@@ -150,13 +151,12 @@ export class MaintenanceCatalog {
    */
   async swap(swap: Swap): Promise<void> {
     try {
-      await this.#transaction(async (client) => {
+      await inTransaction(this.#pool, async (client) => {
         await queries.holdPool(client, swap.poolId);
         await queries.lockLeased(client, swap.poolId, swap.token);
         for (const output of swap.outputs) await writeOutput(client, swap, output);
         const outputs = swap.outputs.map((output) => output.packId);
         await queries.swapPacks(client, swap.poolId, swap.epoch, swap.token, swap.inputs, outputs, swap.reason);
-        return true;
       });
     } catch (error) {
       const code = codeOf(error);
@@ -216,25 +216,6 @@ export class MaintenanceCatalog {
   /** Pools with a store pack that is not `ratio` times larger than all smaller ones together. */
   unevenPools(ratio: number, packBytesMax: number): Promise<number[]> {
     return queries.unevenPools(this.#pool, ratio, packBytesMax);
-  }
-
-  /** Runs `work` in a transaction that is committed when it answers true. */
-  async #transaction(work: (client: PoolClient) => Promise<boolean>): Promise<boolean> {
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('begin');
-      const done = await work(client);
-      await client.query(done ? 'commit' : 'rollback');
-      return done;
-    } catch (error) {
-      await client.query('rollback').catch((failure: Error) => {
-        broken = failure;
-      });
-      throw error;
-    } finally {
-      client.release(broken);
-    }
   }
 }
 

@@ -5,7 +5,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import * as queries from '../../db/queries/snapshot-load.ts';
 import { PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
-import { type ChunkedBlob, copyRecipeRows } from './chunk-catalog.ts';
+import { type ChunkedBlob, copyRecipeRows, recipeOfRow } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import type { ObjectBlock } from './types.ts';
 
@@ -111,16 +111,7 @@ export class CatalogLoad {
   async recipes(poolId: number, packId: number): Promise<ChunkedBlob[]> {
     return (await queries.recipesOf(this.#client, poolId, packId)).map((row) => ({
       oid: row.oid,
-      recipe: {
-        sizeBytes: row.size,
-        adler: row.adler,
-        sha256s: row.sha256s,
-        packIds: row.chunk_packs,
-        offsets: row.offsets,
-        lengths: row.lengths,
-        sizes: row.sizes,
-        adlers: Uint32Array.from(row.adlers),
-      },
+      recipe: recipeOfRow(row),
     }));
   }
 

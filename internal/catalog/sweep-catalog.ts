@@ -4,6 +4,7 @@ import * as queries from '../../db/queries/sweep.ts';
 import { codeOf, PackhouseError } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { type Swap, writeOutput } from './maintenance-catalog.ts';
+import { inTransaction } from './transaction.ts';
 
 /** What a sweep begins with: one snapshot of a pool. */
 export interface SweepRoots {
@@ -86,23 +87,16 @@ export class SweepCatalog {
    * @throws PackhouseError `epoch-moved`, `lease-lost`: nothing has changed
    */
   async condemn(roots: SweepRoots, condemned: Condemned, accepts: (news: SweepNews) => boolean): Promise<CondemnResult | null> {
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('begin');
+    const work = async (client: PoolClient): Promise<CondemnResult | null> => {
       await queries.lockPool(client, roots.poolId);
-      const result = accepts(await newsOf(client, roots)) ? await write(client, roots, condemned) : null;
-      await client.query(result === null ? 'rollback' : 'commit');
-      return result;
+      return accepts(await newsOf(client, roots)) ? write(client, roots, condemned) : null;
+    };
+    try {
+      return await inTransaction(this.#pool, work, (result) => result !== null);
     } catch (error) {
-      await client.query('rollback').catch((failure: Error) => {
-        broken = failure;
-      });
       if (codeOf(error) === 'PH004') throw epochMoved(roots.poolId);
       if (codeOf(error) === 'PH002') throw new PackhouseError('lease-lost', `packs of pool ${roots.poolId} lost their lease`);
       throw error;
-    } finally {
-      client.release(broken);
     }
   }
 

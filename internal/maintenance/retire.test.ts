@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, beforeEach, describe, test } from 'node:test';
-import pg from 'pg';
-import { type Catalog, openCatalog } from '../catalog/mod.ts';
+import { beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
+import type { Catalog } from '../catalog/mod.ts';
 import { crateKey, createMemoryStore, type PackStore } from '../packstore/mod.ts';
-import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import { useCatalog } from '../testkit/mod.ts';
 import { type RetirePoint, type RetireSettings, removeOrphans, retire } from './retire.ts';
 
 const HOUR = 3_600_000;
@@ -20,23 +20,14 @@ interface PackRow {
 }
 
 describe('what nobody may read any more', () => {
-  let database: TestDatabase;
   let catalog: Catalog;
   let client: pg.Client;
   let store: PackStore;
   let poolId: number;
   let count = 0;
 
-  before(async () => {
-    database = await startTestDatabase();
-    catalog = openCatalog({ url: database.url, poolMax: 3 });
-    client = new pg.Client({ connectionString: database.url });
-    await client.connect();
-  });
-  after(async () => {
-    await client?.end();
-    await catalog?.close();
-    await database?.stop();
+  useCatalog(3, (bench) => {
+    ({ catalog, client } = bench);
   });
   beforeEach(async () => {
     await client.query(

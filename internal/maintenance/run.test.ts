@@ -1,33 +1,29 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { createLogger } from '../base/mod.ts';
-import { type Catalog, type Job, openCatalog } from '../catalog/mod.ts';
-import { startTestDatabase, type TestDatabase } from '../testkit/mod.ts';
+import type { Catalog, Job } from '../catalog/mod.ts';
+import { useCatalog } from '../testkit/mod.ts';
 import { type JobKind, runMaintenance } from './run.ts';
 
 describe('the maintenance loop', () => {
-  let database: TestDatabase;
   let catalog: Catalog;
   let client: pg.Client;
-  before(async () => {
-    database = await startTestDatabase();
-    catalog = openCatalog({ url: database.url, poolMax: 8 });
-    client = new pg.Client({ connectionString: database.url });
-    await client.connect();
-  });
-  after(async () => {
-    await client?.end();
-    await catalog?.close();
-    await database?.stop();
+  useCatalog(8, (bench) => {
+    ({ catalog, client } = bench);
   });
 
   const rows = async (kind: string) =>
     (await client.query('select state, attempts, report from maintenance_jobs where kind = $1 order by id', [kind])).rows;
 
   /** Runs loops until `until` holds, then stops them; what they told of jobs. */
-  async function loops(count: number, kinds: readonly JobKind[], until: () => boolean, leaseMs = 60_000): Promise<string[]> {
+  async function loops(
+    count: number,
+    kinds: readonly JobKind[],
+    until: (told: readonly string[]) => boolean,
+    leaseMs = 60_000,
+  ): Promise<string[]> {
     const stop = new AbortController();
     const told: string[] = [];
     const running = Array.from({ length: count }, () =>
@@ -36,7 +32,7 @@ describe('the maintenance loop', () => {
         stop.signal,
       ),
     );
-    while (!until()) await sleep(5);
+    while (!until(told)) await sleep(5);
     stop.abort();
     await Promise.all(running);
     return told;
@@ -100,12 +96,12 @@ describe('the maintenance loop', () => {
       await client.query(`update maintenance_jobs set attempts = 8 where kind = 'bad' and $1 = 2`, [tries]);
       throw new Error('no luck');
     });
-    const told = await loops(1, [bad], () => tries === 1);
+    const told = await loops(1, [bad], ({ length }) => length === 1);
     assert.deepEqual(told, ['bad failed']);
     assert.deepEqual(await rows('bad'), [{ state: 'queued', attempts: 1, report: { error: 'no luck' } }]);
     assert.equal(await jobs.claim('bad', 1), null, 'not at once');
     await client.query(`update maintenance_jobs set not_before = now(), attempts = 7 where kind = 'bad'`);
-    await loops(1, [bad], () => tries === 2);
+    await loops(1, [bad], ({ length }) => length === 1);
     assert.equal((await rows('bad'))[0].state, 'failed');
     assert.equal(await jobs.enqueue('bad', null), true, 'what is due is queued anew');
   });

@@ -1,11 +1,12 @@
 /**
  * testkit: what tests of several rooms share. Only tests import it.
  *
- * - `startTestDatabase`: a database of its own on real PostgreSQL; `startServer`: the real server as a process.
+ * - `startTestDatabase`: a database of its own on real PostgreSQL, `useCatalog`: a suite's, with a catalog; `startServer`: the real server as a process.
  * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
  */
+export { type CatalogBench, useCatalog } from './catalog.ts';
 export { startTestDatabase, type TestDatabase } from './database.ts';
 export { FastImport, type FileChange } from './fast-import.ts';
 export { scratchFolder } from './folder.ts';
