@@ -6,7 +6,7 @@ import { copyRecipes } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
 import { JobCatalog } from './job-catalog.ts';
 import { inTransaction } from './transaction.ts';
-import type { ObjectBlock } from './types.ts';
+import type { ObjectBlock, PackRecord } from './types.ts';
 
 /** A pool's packs in PostgreSQL that wait to be sealed. */
 export interface Tail {
@@ -54,17 +54,9 @@ export interface PackPush {
 }
 
 /** A pack that a swap brings, uploaded and verified. */
-export interface SwapOutput {
+export interface SwapOutput extends PackRecord {
   readonly packId: number;
   readonly extentOffset: number;
-  readonly lengthBytes: number;
-  readonly checksum: Buffer;
-  /** With chunked blobs. */
-  readonly objectCount: number;
-  readonly allReached: boolean;
-  readonly based: boolean;
-  readonly hasDuplicates: boolean;
-  readonly tips: Buffer;
   /** Its index: given, or that of a pack which holds the same bytes. */
   readonly tables:
     | { readonly kind: 'made'; readonly blocks: readonly ObjectBlock[]; readonly graph: readonly Buffer[] }

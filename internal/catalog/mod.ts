@@ -20,6 +20,7 @@ export type {
   NewPack,
   ObjectBlock,
   Pack,
+  PackRecord,
   Push,
   Ref,
   RefCommand,

@@ -7,26 +7,17 @@ import { PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { type ChunkedBlob, copyRecipeRows, recipeOfRow } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
-import type { ObjectBlock } from './types.ts';
+import type { ObjectBlock, PackRecord } from './types.ts';
 
 /** A pack of the store that the catalog is told of again, before its bytes were looked at. */
-export interface StagedPack {
+export interface StagedPack extends Omit<PackRecord, 'hasDuplicates'> {
   readonly poolId: number;
   readonly packId: number;
   readonly format: ObjectFormat;
   readonly tier: 'store' | 'chunks';
   readonly crateKey: string;
   readonly extentOffset: number;
-  readonly lengthBytes: number;
-  /** With chunked blobs. */
-  readonly objectCount: number;
   readonly chunkedCount: number;
-  readonly checksum: Buffer;
-  /** What was known of it. */
-  readonly allReached: boolean;
-  readonly based: boolean;
-  /** Raw oids. */
-  readonly tips: Buffer;
 }
 
 /**

@@ -43,26 +43,31 @@ export interface RepositoryState {
   readonly sweepEpoch: number;
 }
 
-/** One pack that readers use: live, or superseded a short while ago. */
-export interface Pack {
-  readonly id: number;
-  readonly tier: 'tail' | 'store';
-  /** Of a store pack: the bucket object that holds it, from extentOffset on. */
-  readonly crateKey: string | null;
-  readonly extentOffset: number;
+/** What is known of a stored pack, wherever it is. */
+export interface PackRecord {
   readonly lengthBytes: number;
   /** With chunked blobs, which are no entries of the stored pack. */
   readonly objectCount: number;
-  readonly chunkedCount: number;
   /** The stored pack's trailer. */
   readonly checksum: Buffer;
   /** Every object is reached from `tips`. */
   readonly allReached: boolean;
   /** Links to trees and blobs outside the pack, and delta bases outside, are reached from parents of its commits. */
   readonly based: boolean;
+  /** It may hold objects that other packs of its pool hold too. */
   readonly hasDuplicates: boolean;
-  /** Raw oids of commits and tags of the pack. */
+  /** Raw oids of commits and tags of the pack, one after the other. */
   readonly tips: Buffer;
+}
+
+/** One pack that readers use: live, or superseded a short while ago. */
+export interface Pack extends PackRecord {
+  readonly id: number;
+  readonly tier: 'tail' | 'store';
+  /** Of a store pack: the bucket object that holds it, from extentOffset on. */
+  readonly crateKey: string | null;
+  readonly extentOffset: number;
+  readonly chunkedCount: number;
   /** Deltas have been searched among all its objects. */
   readonly searched: boolean;
 }
@@ -87,24 +92,16 @@ export interface RefCommand {
 export type RefStatus = 'ok' | 'stale' | 'exists' | 'conflict';
 
 /** A verified pack to publish with a push. */
-export interface NewPack {
+export interface NewPack extends PackRecord {
   readonly id: number;
   readonly place:
     | { readonly kind: 'tail'; readonly bytes: Buffer }
     | { readonly kind: 'store'; readonly lease: string; readonly crateKey: string };
-  readonly lengthBytes: number;
-  /** With chunked blobs. */
-  readonly objectCount: number;
   readonly chunkedCount: number;
   /** The pack of its new chunks: an intent under the same lease. */
   readonly chunkPackId: number | null;
   /** Recipes of its chunked blobs; chunks of pack 0 are in the pack of new chunks. None when undefined. */
   readonly chunked?: readonly ChunkedBlob[];
-  readonly checksum: Buffer;
-  readonly allReached: boolean;
-  readonly based: boolean;
-  readonly hasDuplicates: boolean;
-  readonly tips: Buffer;
   readonly blocks: readonly ObjectBlock[];
   readonly graph: readonly Buffer[];
 }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { PackhouseError } from '../base/mod.ts';
+import type { PackRecord } from '../catalog/mod.ts';
 import { type ChunkRecipe, SHA256_BYTES } from '../chunking/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 
 /** One pack of a crate, with all that a new catalog would need to know of it besides its bytes. */
-export interface ManifestPack {
+export interface ManifestPack extends PackRecord {
   readonly poolId: number;
   readonly packId: number;
   readonly format: ObjectFormat;
@@ -13,16 +14,7 @@ export interface ManifestPack {
   /** What made it: push, seal, compact, gather, sweep, chunks, … */
   readonly origin: string;
   readonly extentOffset: number;
-  readonly lengthBytes: number;
-  /** With chunked blobs. */
-  readonly objectCount: number;
   readonly chunkedCount: number;
-  readonly checksum: Buffer;
-  readonly allReached: boolean;
-  readonly based: boolean;
-  readonly hasDuplicates: boolean;
-  /** Raw oids, one after the other. */
-  readonly tips: Buffer;
   /** Of a pack that took the place of others: their ids. */
   readonly inputs: readonly number[];
   /** The pushes whose objects it holds. Of a push's own pack: what the push proposed, written before it was decided. */

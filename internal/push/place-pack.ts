@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type { NewPack } from '../catalog/mod.ts';
+import type { NewPack, PackRecord } from '../catalog/mod.ts';
 import type { ChunkPack, PackPlace, ReceivedPack } from '../ingest/mod.ts';
 import {
   type ManifestUpdate,
@@ -18,12 +18,7 @@ import type { PushSettings } from './settings.ts';
 const PIECE_BYTES = 1 << 20;
 
 /** What is known of a received pack by the time it is placed. */
-export interface PackFacts {
-  readonly allReached: boolean;
-  readonly based: boolean;
-  readonly hasDuplicates: boolean;
-  readonly tips: Buffer;
-}
+export type PackFacts = Pick<PackRecord, 'allReached' | 'based' | 'hasDuplicates' | 'tips'>;
 
 /** A pack that is ready to be published; `undo` takes it back if it is not. */
 export interface PlacedPack {
