@@ -50,8 +50,8 @@ test: $(INSTALLED) ## run all tests, on Ceph too (CEPH=no leaves Ceph out; FILES
 	@CEPH='$(or $(CEPH),yes)' FILES='$(FILES)' JOBS='$(JOBS)' exec devenv/test.sh
 
 .PHONY: bench
-bench: $(INSTALLED) ## run the benchmarks (ARGS="…")
-	@exec node bench/main.ts $(arguments)
+bench: $(INSTALLED) ## run the benchmarks (ARGS="…"; CEPH=yes on a Ceph that it starts itself)
+	@CEPH='$(or $(CEPH),no)' exec devenv/bench.sh $(arguments)
 
 .PHONY: corpus
 corpus: $(INSTALLED) ## measure what whole histories cost in the store and on the wire, beside git gc (ARGS="--quick")

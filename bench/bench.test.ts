@@ -7,12 +7,13 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { git, scratchFolder, testStores } from '../internal/testkit/mod.ts';
-import { resultOf } from './measure.ts';
+import { budgetLines, budgetsOf } from './budgets.ts';
+import { type ItemResult, resultOf } from './measure.ts';
 import { cpuSecondsOf, parseStat } from './processes.ts';
 import { PushChain } from './pushes.ts';
 import { differencesIn, type Row, rowsOf, tableOf } from './report.ts';
 import { fetchRequest, pushRequest } from './requests.ts';
-import { storeRequestsIn } from './servers.ts';
+import { storeOperationsIn } from './servers.ts';
 import { makeSource, readSource } from './source.ts';
 import { countStatements } from './statements.ts';
 import { median, quantile } from './statistics.ts';
@@ -108,59 +109,87 @@ test('statements and transactions are counted from the log of PostgreSQL', () =>
   assert.deepEqual(countStatements(log), { statements: 4, transactions: 3 });
 });
 
-test('store requests are summed over operations', () => {
+test('store requests are counted by operation', () => {
   const name = 'packhouse_store_requests_total';
-  const text = `# TYPE ${name} counter\n${name}{operation="get",outcome="ok"} 3\n${name}{operation="put",outcome="ok"} 2\n${name}_x 9\n`;
-  assert.equal(storeRequestsIn(text), 5);
-  assert.equal(storeRequestsIn(''), 0);
+  const text =
+    `# TYPE ${name} counter\n${name}{operation="get",outcome="ok"} 3\n${name}{operation="get",outcome="error"} 1\n` +
+    `${name}{operation="put",outcome="ok"} 2\n${name}_x{operation="put"} 9\n`;
+  assert.deepEqual(storeOperationsIn(text), { get: 4, put: 2 });
+  assert.deepEqual(storeOperationsIn(''), {});
 });
 
 test('the report compares figures with their goals', () => {
   const result = resultOf('ls-refs');
   result.packhouse.milliseconds.push(1, 2, 3);
   result.git.milliseconds.push(10);
-  Object.assign(result.packhouse, { operations: 4, cpuSeconds: 2, storeRequests: 8, peakMemoryBytes: 2 ** 21, objects: 1 });
-  Object.assign(result, { statements: { statements: 1.5, transactions: 1 } });
+  Object.assign(result.packhouse, { operations: 4, cpuSeconds: 2, store: { get: 8 }, peakMemoryBytes: 2 ** 21, objects: 1 });
+  assert.partialDeepStrictEqual(rowsOf([result])[0]?.costs, { storeRequests: 2, storeGets: 2, storePuts: 0 });
+  Object.assign(result, { counts: { statements: 1.5, transactions: 1, store: { put: 3 } } });
   const rows = rowsOf([result]);
   const expected: Partial<Row> = { item: 'ls-refs', packhouse: 2, git: 10, ratio: 0.2, goal: '<= 0.15', met: false };
   assert.partialDeepStrictEqual(rows, [expected]);
   assert.partialDeepStrictEqual(rows[0]?.costs, {
     packhouseCpuSeconds: 0.5,
     statements: 1.5,
-    storeRequests: 2,
+    storeRequests: 3,
+    storePuts: 3,
     peakMebibytes: 2,
   });
   assert.match(tableOf(rows), /ls-refs +ms +2 +10 +0\.20 +<= 0\.15 +missed/);
   assert.deepEqual(differencesIn([result]), ['ls-refs: Packhouse sends 1 objects, git undefined']);
 });
 
+test('budgets are those of single operations', () => {
+  const [push, clone, cold] = ['push of 1 commit', 'clone', 'clone, cold'].map(resultOf) as [ItemResult, ItemResult, ItemResult];
+  Object.assign(push, { counts: { statements: 7, transactions: 1, store: { get: 1, list: 3 } } });
+  clone.packhouse.bytes.push(101 * 2 ** 20);
+  Object.assign(cold.packhouse, { operations: 2, store: { get: 66 } });
+  const met = Object.fromEntries(budgetsOf([push, clone, cold], 1500).map(({ what, figure, max }) => [what, [figure, max]]));
+  assert.deepEqual(met, {
+    'push of 1 commit: statements': [7, 6],
+    'push of 1 commit, warm: PUTs': [0, 0],
+    'push of 1 commit, warm: GETs': [1, 0],
+    'clone, cold: store requests': [33, 32],
+    'start to ready on existing data, ms': [1500, 2000],
+  });
+  assert.match(budgetLines(budgetsOf([push], 1500)), /^push of 1 commit: statements +7 +<= 6 +missed$/m);
+});
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+
+interface Report {
+  readonly rows: Row[];
+  readonly differences: string[];
+  readonly budgets: { readonly what: string }[];
+}
+
+async function benchOf(...flags: readonly string[]): Promise<{ stdout: string; report: Report }> {
+  const json = join(scratchFolder('bench'), 'report.json');
+  const small = ['--quick', '--commits', '30', '--files', '20', '--refs', '6', '--rounds', '1', '--json', json];
+  const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...small, ...flags], { cwd: scratchFolder('cwd') });
+  return { stdout, report: JSON.parse(readFileSync(json, 'utf8')) as Report };
+}
+
 for (const store of testStores()) {
-  test(`a small run measures everything on both servers (${store})`, async () => {
-    const json = join(scratchFolder('bench'), 'report.json');
-    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-    const flags = [
-      '--quick',
-      '--commits',
-      '30',
-      '--files',
-      '20',
-      '--refs',
-      '6',
-      '--rounds',
-      '1',
-      '--store',
-      store,
-      '--json',
-      json,
-    ];
-    const { stdout } = await promisify(execFile)(process.execPath, [main, ...flags], { cwd: scratchFolder('cwd') });
-    const report = JSON.parse(readFileSync(json, 'utf8')) as { rows: Row[]; differences: string[] };
+  test(`a small run measures everything on the wire on both servers (${store})`, async () => {
+    const { stdout, report } = await benchOf('--view', 'wire', '--store', store);
     assert.deepEqual(report.differences, []);
-    assert.equal(new Set(report.rows.map(({ item }) => item.split(':')[0])).size, 13);
+    assert.equal(new Set(report.rows.map(({ item }) => item.split(':')[0])).size, 16);
     for (const { item, packhouse, git: other } of report.rows)
       assert.ok(packhouse >= 0 && other >= 0, `${item}: ${packhouse}, ${other}`);
     const push = report.rows.find(({ item }) => item === 'push of 1 commit: p50');
     assert.ok((push?.costs?.statements ?? 0) >= 1 && (push?.costs?.transactions ?? 0) >= 1, 'statements of a push were counted');
     assert.match(stdout, /^push of 1 commit: p99 +ms /m);
+    assert.equal(new Set(report.budgets.map(({ what }) => what)).size, 15);
   });
 }
+
+test('a small run measures what users wait for', async () => {
+  const { stdout, report } = await benchOf('--view', 'user', '--markdown');
+  assert.equal(report.rows.length, 1 + 11 + 4);
+  for (const { item, packhouse, git: other } of report.rows)
+    assert.ok(packhouse > 0 && other > 0, `${item}: ${packhouse}, ${other}`);
+  const push = report.rows.find(({ item }) => item === 'git push of 1 commit');
+  assert.ok((push?.costs?.statements ?? 0) >= 2, 'statements of a push were counted');
+  assert.match(stdout, /^\| 8 × git push, 8 branches \| \S+ pushes\/s \| \S+ pushes\/s \| \S+ \| ≥ 1\.11 (met|missed) \|$/m);
+});

@@ -1,9 +1,12 @@
 import { PushChain } from './pushes.ts';
 import { fetchRequest, lsRefsRequest, type Push, pushRequest, refusalOf } from './requests.ts';
+import type { Server } from './servers.ts';
 import type { Source } from './source.ts';
 import { type Answer, Connection } from './wire.ts';
 
 export const SOURCE = 'bench/source.git';
+/** Few objects and many refs. */
+export const MANY_REFS = 'bench/many-refs.git';
 const CLIENTS = 8;
 
 /** How much is done. */
@@ -19,6 +22,7 @@ export interface Effort {
 
 /** Where the requests of one server go. */
 export interface Target {
+  readonly name: Server['name'];
   readonly url: string;
   /** The one keep-alive connection of everything that is not concurrent. */
   readonly connection: Connection;
@@ -39,15 +43,26 @@ export interface Item {
   readonly name: string;
   /** Several clients work at the same time. */
   readonly atOnce: boolean;
-  /** Prepares the work of one round, untimed; `count` is the number of requests where the caller wants another than the effort's. */
-  prepare(count?: number): { readonly setUp?: (target: Target) => Promise<void>; readonly work: Work };
+  /** Prepares the work of one round; `count` is the number of requests where the caller wants another than the effort's. */
+  prepare(count?: number): Prepared;
 }
 
+export interface Prepared {
+  /** Around the work, untimed. */
+  readonly setUp?: (target: Target) => Promise<void>;
+  readonly work: Work;
+  readonly tearDown?: (target: Target) => Promise<void>;
+}
+
+/** Items of the view on the wire that are measured cold too. */
+export const COLD_ON_WIRE: ReadonlySet<string> = new Set(['clone', 'depth 1', 'fetch of 1 commit', 'push of 1 commit']);
+
 /** The items in the order of a round. */
-export function itemsOf(source: Source, effort: Effort): Item[] {
+export function itemsOf(source: Source, effort: Effort, manyRefs: number): Item[] {
   const { tips, head, parent } = source;
   return [
     reads('ls-refs', lsRefsRequest(), effort.reads),
+    reads(`ls-refs of ${manyRefs} refs`, lsRefsRequest(), effort.reads, MANY_REFS),
     reads('clone', fetchRequest(tips), 1),
     reads('depth 1', fetchRequest([head], [], ['deepen 1']), Math.ceil(effort.reads / 4)),
     reads('blob:none', fetchRequest(tips, [], ['filter blob:none']), 1),
@@ -66,11 +81,11 @@ export function itemsOf(source: Source, effort: Effort): Item[] {
   ];
 }
 
-function reads(name: string, body: Buffer, usual: number): Item {
+function reads(name: string, body: Buffer, usual: number, repository = SOURCE): Item {
   const work = async ({ connection }: Target, count: number): Promise<Run> => {
     const start = performance.now();
     const answers: Answer[] = [];
-    for (let i = 0; i < count; i++) answers.push(await connection.post(SOURCE, 'git-upload-pack', body));
+    for (let i = 0; i < count; i++) answers.push(await connection.post(repository, 'git-upload-pack', body));
     return { operations: count, answers, milliseconds: performance.now() - start };
   };
   return { name, atOnce: false, prepare: (count = usual) => ({ work: (target) => work(target, count) }) };

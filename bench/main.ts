@@ -1,22 +1,25 @@
 /**
- * `make bench`: Packhouse beside `git http-backend` on loopback, the same work on both in turns, by a client that speaks the wire protocol
- * and does nothing with the answers. Prints both figures, their ratio and what an operation costs.
+ * `make bench`: Packhouse beside `git http-backend` on loopback, the same work on both in turns, in two views: on the wire, by a client that speaks
+ * the protocol and does nothing with the answers; and as the user waits, by git's own commands. Prints both figures, their ratio and what an
+ * operation costs.
  *
  * Fair: one machine, one client, one keep-alive connection each; git's repository has been through gc and has bitmaps and a commit graph;
  * both sync to disk as they do by default. The bridge in front of git is a Node process whose CPU is not counted as git's, PostgreSQL's is
- * counted as Packhouse's; that of an object store is nobody's. Figures are warm, unless they say cold.
+ * counted as Packhouse's; that of an object store is nobody's. Packhouse has done the maintenance that was due. Figures are warm, unless they say cold.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type Effort, SOURCE } from './items.ts';
-import { measureAll, resultOf, type Servers } from './measure.ts';
+import { budgetLines, budgetsOf } from './budgets.ts';
+import { COLD_ON_WIRE, type Effort, itemsOf, MANY_REFS, SOURCE } from './items.ts';
+import { addTo, type ItemResult, measureAll, resultOf, type Servers } from './measure.ts';
 import { peakMemoryBytes, resetPeakMemory } from './processes.ts';
-import { differencesIn, rowsOf, tableOf } from './report.ts';
-import { cpuModel, startGit, startPackhouse } from './servers.ts';
+import { differencesIn, markdownOf, rowsOf, tableOf } from './report.ts';
+import { cpuModel, NO_MAINTENANCE, startGit, startPackhouse } from './servers.ts';
 import { makeSource, pushSource, readSource, type Source, tuneForServing } from './source.ts';
+import { COLD_FOR_USER, type UserEffort, userItemsOf } from './user.ts';
 
 interface Options {
   readonly commits?: number;
@@ -30,16 +33,28 @@ interface Options {
   readonly rounds?: number;
   readonly work: string;
   readonly json?: string;
+  readonly markdown: boolean;
   readonly quick: boolean;
+  readonly view: 'wire' | 'user' | 'both';
 }
 
 const USUAL = { commits: 3000, files: 1500, refs: 240 };
 const QUICK = { commits: 400, files: 200, refs: 40 };
 const USUAL_EFFORT: Effort = { rounds: 5, reads: 12, pushes: 40, pushesPerClient: 20 };
 const QUICK_EFFORT: Effort = { rounds: 2, reads: 6, pushes: 20, pushesPerClient: 5 };
+const USUAL_USER_EFFORT: UserEffort = { rounds: 3, commands: 8, pushesPerClient: 8 };
+const QUICK_USER_EFFORT: UserEffort = { rounds: 1, commands: 2, pushesPerClient: 2 };
+const MANY = 5000;
+const QUICK_MANY = 500;
+const MANY_REFS_SHAPE = { commits: 500, files: 40, churn: 1, fanout: 12, seed: 1 };
 
 const options = new Command('bench')
-  .description('Measures Packhouse beside git http-backend on the wire.')
+  .description('Measures Packhouse beside git http-backend, on the wire and as the user waits.')
+  .addOption(
+    new Option('--view <view>', 'wire: what the servers answer; user: git commands')
+      .choices(['wire', 'user', 'both'])
+      .default('both'),
+  )
   .option('--repo <path>', 'a repository to use instead of a synthetic one; it is only read')
   .option('--commits <n>', `commits of the synthetic history (${USUAL.commits}, quick ${QUICK.commits})`, positive)
   .option('--files <n>', `its files (${USUAL.files}, quick ${QUICK.files})`, positive)
@@ -48,9 +63,14 @@ const options = new Command('bench')
   .option('--fanout <n>', 'entries of a folder', positive, 12)
   .option('--seed <n>', 'another history of the same shape', positive, 1)
   .addOption(new Option('--store <kind>', 'fs, or s3: the store of PACKHOUSE_TEST_S3_*').choices(['fs', 's3']).default('fs'))
-  .option('--rounds <n>', `rounds (${USUAL_EFFORT.rounds}, quick ${QUICK_EFFORT.rounds})`, positive)
+  .option(
+    '--rounds <n>',
+    `rounds of each view (${USUAL_EFFORT.rounds} and ${USUAL_USER_EFFORT.rounds}; quick ${QUICK_EFFORT.rounds} and ${QUICK_USER_EFFORT.rounds})`,
+    positive,
+  )
   .option('--work <folder>', 'where data is kept while it runs; its disk is part of what is measured', tmpdir())
   .option('--json <file>', 'write every figure there')
+  .option('--markdown', 'print the table in the short form of the README too', false)
   .option('--quick', 'small and short: to see that it works, not to compare', false)
   .parse()
   .opts<Options>();
@@ -74,12 +94,11 @@ async function bench({ quick, ...asked }: Options): Promise<void> {
     say(`${source.objects} objects, ${source.refs} refs; starting the servers`);
     const folders = { packhouse: join(work, 'packhouse'), git: join(work, 'git') };
     for (const folder of Object.values(folders)) mkdirSync(folder);
-    const packhouse = await startPackhouse(folders.packhouse, asked.store);
+    const packhouse = await startPackhouse(folders.packhouse, asked.store, {}, NO_MAINTENANCE);
     stops.push(() => packhouse.stop());
     const git = await startGit(folders.git);
     stops.push(() => git.stop());
-    const effort = quick ? QUICK_EFFORT : USUAL_EFFORT;
-    const report = await run({ packhouse, git }, source, { ...effort, rounds: asked.rounds ?? effort.rounds }, asked);
+    const report = await run({ packhouse, git }, source, work, { quick, ...asked });
     if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
   } finally {
     await stopAll();
@@ -93,14 +112,58 @@ async function prepareSource(work: string, quick: boolean, asked: Omit<Options, 
   return readSource(await makeSource(work, { commits, files, refs, churn, fanout, seed }));
 }
 
-async function run(servers: Servers, source: Source, effort: Effort, asked: Omit<Options, 'quick'>): Promise<unknown> {
+async function run(servers: Servers, source: Source, work: string, asked: Options): Promise<unknown> {
+  const { packhouse } = servers;
+  const results = [await prepareServers(servers, source, work, asked)];
+  if (asked.view !== 'user') {
+    const effort = withRounds(asked.quick ? QUICK_EFFORT : USUAL_EFFORT, asked);
+    results.push(
+      ...(await measureAll(
+        servers,
+        { items: itemsOf(source, effort, manyRefs(asked)), cold: COLD_ON_WIRE, rounds: effort.rounds },
+        say,
+      )),
+    );
+  }
+  if (asked.view !== 'wire') {
+    say('as the user waits');
+    if (asked.view === 'both') await packhouse.restart();
+    const effort = withRounds(asked.quick ? QUICK_USER_EFFORT : USUAL_USER_EFFORT, asked);
+    const items = userItemsOf(source, effort, work);
+    results.push(...(await measureAll(servers, { items, cold: COLD_FOR_USER, rounds: effort.rounds }, say)));
+  }
+  return reportOf(results, source, await packhouse.restart(), asked);
+}
+
+function withRounds<T extends { readonly rounds: number }>(effort: T, { rounds = effort.rounds }: Options): T {
+  return { ...effort, rounds };
+}
+
+/** Both servers get the repositories, and do with them what is done in time by itself: gc, and maintenance. */
+async function prepareServers(servers: Servers, source: Source, work: string, asked: Options): Promise<ItemResult> {
   const { packhouse, git } = servers;
   const initial = await initialPush(servers, source);
-  say('git gc with bitmaps and commit graph');
-  tuneForServing(join(git.folder, SOURCE));
-  const results = [initial, ...(await measureAll(servers, source, effort, say))];
-  const startMilliseconds = await packhouse.restart();
+  const repositories = [SOURCE];
+  if (asked.view !== 'user') {
+    const folder = join(work, 'many-refs');
+    mkdirSync(folder);
+    const many = readSource(await makeSource(folder, { ...MANY_REFS_SHAPE, refs: manyRefs(asked) }));
+    for (const { url } of [git, packhouse]) await pushSource(many, `${url}/${MANY_REFS}`);
+    repositories.push(MANY_REFS);
+  }
+  say('git gc with bitmaps and commit graph; maintenance of Packhouse');
+  for (const repository of repositories) tuneForServing(join(git.folder, repository));
+  await packhouse.maintain();
+  return initial;
+}
+
+function manyRefs({ quick }: Options): number {
+  return quick ? QUICK_MANY : MANY;
+}
+
+function reportOf(results: readonly ItemResult[], source: Source, startMilliseconds: number, asked: Options): unknown {
   const rows = rowsOf(results);
+  const budgets = budgetsOf(results, startMilliseconds);
   const machine = {
     cpus: availableParallelism(),
     model: cpuModel(),
@@ -111,37 +174,40 @@ async function run(servers: Servers, source: Source, effort: Effort, asked: Omit
   const differences = differencesIn(results);
   process.stdout.write(
     [
-      `Packhouse (store ${asked.store}) and git http-backend ${machine.git}, ${effort.rounds} rounds, ${machine.cpus} × ${machine.model}`,
+      `Packhouse (store ${asked.store}) and git http-backend ${machine.git}, ${machine.cpus} × ${machine.model}`,
       `Repository: ${repository.path}, ${source.objects} objects, ${source.refs} refs`,
       '',
       tableOf(rows),
       '',
-      `Packhouse is ready ${startMilliseconds.toFixed(0)} ms after its start on existing data.`,
+      budgetLines(budgets),
+      '',
       'Costs are those of one operation. CPU: Packhouse with PostgreSQL; git without the bridge. stmts, trans: statements that Packhouse',
-      'sends to PostgreSQL (what a function runs inside is not counted), other than begin and commit, and transactions. store: operations on',
-      'the pack store, as /metrics counts them (retries and the parts of a large upload are not apart). RSS: the peak of the Node process',
-      'with its threads while the item ran.',
+      'sends to PostgreSQL (what a function runs inside is not counted), other than begin and commit, and transactions. store, GET, PUT:',
+      'operations on the pack store, as /metrics counts them (retries and the parts of a large upload are not apart), those of single',
+      'operations while no maintenance runs. RSS: the peak of the Node process with its threads while the item ran.',
       ...differences.map((difference) => `Not the same work: ${difference}`),
+      ...(asked.markdown ? ['', markdownOf(rows)] : []),
       '',
     ].join('\n'),
   );
-  return { machine, store: asked.store, repository, effort, startMilliseconds, differences, rows, results };
+  return { machine, store: asked.store, repository, startMilliseconds, differences, rows, budgets, results };
 }
 
 /** The push of everything, by a real client: the only figure that holds a client's work. */
-async function initialPush({ packhouse, git }: Servers, source: Source): Promise<ReturnType<typeof resultOf>> {
+async function initialPush({ packhouse, git }: Servers, source: Source): Promise<ItemResult> {
   const result = resultOf('initial push');
   for (const server of [git, packhouse]) {
     say(`initial push to ${server.name}`);
     const sample = result[server.name];
     if (server === packhouse) resetPeakMemory(packhouse.pid);
-    const requests = await packhouse.storeRequests();
+    const before = await packhouse.storeOperations();
     const cpu = await server.cpuSeconds();
     sample.milliseconds.push(await pushSource(source, `${server.url}/${SOURCE}`));
     sample.cpuSeconds = (await server.cpuSeconds()) - cpu;
     sample.operations = 1;
-    sample.storeRequests = (await packhouse.storeRequests()) - requests;
-    if (server === packhouse) sample.peakMemoryBytes = peakMemoryBytes(packhouse.pid);
+    if (server !== packhouse) continue;
+    addTo(sample.store, await packhouse.storeOperations(), before);
+    sample.peakMemoryBytes = peakMemoryBytes(packhouse.pid);
   }
   return result;
 }

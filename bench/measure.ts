@@ -1,7 +1,6 @@
-import { type Effort, type Item, itemsOf, type Target } from './items.ts';
+import type { Item, Target } from './items.ts';
 import { peakMemoryBytes, resetPeakMemory } from './processes.ts';
-import type { CountStatements, PackhouseServer, Server } from './servers.ts';
-import type { Source } from './source.ts';
+import { type CountStatements, NO_MAINTENANCE, type PackhouseServer, type Server, type StoreOperations } from './servers.ts';
 import { Connection } from './wire.ts';
 
 /** What one server did for one item, over all rounds. */
@@ -16,23 +15,24 @@ export interface Sample {
   readonly mebibytesPerSecond: number[];
   operations: number;
   cpuSeconds: number;
-  /** Packhouse only. */
-  storeRequests: number;
+  /** Packhouse only, as the others below. */
+  readonly store: Record<string, number>;
   peakMemoryBytes: number;
 }
 
-/** PostgreSQL statements and transactions of one operation. */
-export interface Statements {
+/** What one operation asks of PostgreSQL and of the pack store, while no maintenance runs. */
+export interface Counts {
   readonly statements: number;
   readonly transactions: number;
+  readonly store: StoreOperations;
 }
 
 export interface ItemResult {
   readonly item: string;
   readonly git: Sample;
   readonly packhouse: Sample;
-  /** Of items whose requests come one after the other. */
-  statements?: Statements;
+  /** Of items whose requests come one after the other, warm. */
+  counts?: Counts;
 }
 
 export interface Servers {
@@ -40,33 +40,40 @@ export interface Servers {
   readonly packhouse: PackhouseServer;
 }
 
-const COUNTED_RUNS = 4;
-const COLD_ITEMS: ReadonlySet<string> = new Set(['clone', 'push of 1 commit']);
+/** What is measured, and how often. */
+export interface Plan {
+  readonly items: readonly Item[];
+  /** Names of those that are also run right after a start of Packhouse. */
+  readonly cold: ReadonlySet<string>;
+  readonly rounds: number;
+}
 
-/** Runs every item on both servers, the order of the two changing from round to round. */
-export async function measureAll(
-  servers: Servers,
-  source: Source,
-  effort: Effort,
-  say: (text: string) => void,
-): Promise<ItemResult[]> {
-  const items = itemsOf(source, effort);
+const COUNTED_RUNS = 4;
+
+/** Runs every item on both servers, the order of the two changing from round to round. Leaves Packhouse running without maintenance. */
+export async function measureAll(servers: Servers, plan: Plan, say: (text: string) => void): Promise<ItemResult[]> {
+  const { items, rounds } = plan;
   const results = items.map((item) => resultOf(item.name));
   const targets = { git: targetOf(servers.git), packhouse: targetOf(servers.packhouse) };
+  const warmUp = async (runs: number): Promise<void> => {
+    for (const item of items) if (!item.atOnce) await runItem(item, resultOf(item.name), servers, targets, false, runs);
+  };
   try {
     say('warming up');
-    for (const item of items) if (!item.atOnce) await runItem(item, resultOf(item.name), servers, targets, false, 2);
-    for (let round = 0; round < effort.rounds; round++) {
-      say(`round ${round + 1} of ${effort.rounds}`);
+    await warmUp(2);
+    for (let round = 0; round < rounds; round++) {
+      say(`round ${round + 1} of ${rounds}`);
       for (const [i, item] of items.entries()) await runItem(item, results[i] as ItemResult, servers, targets, round % 2 === 1);
     }
-    say('counting statements');
+    say('counting statements and store requests');
+    await servers.packhouse.restart(NO_MAINTENANCE);
+    await warmUp(1);
     await servers.packhouse.withStatementLog(async (count) => {
       for (const [i, item] of items.entries()) {
-        if (!item.atOnce) (results[i] as ItemResult).statements = await countStatementsOf(item, count, targets);
+        if (!item.atOnce) (results[i] as ItemResult).counts = await countsOf(item, count, servers, targets);
       }
     });
-    results.push(...(await measureCold(items, servers, targets, say)));
+    results.push(...(await measureCold(plan, servers, targets, say)));
   } finally {
     for (const { connection } of Object.values(targets)) connection.close();
   }
@@ -75,17 +82,16 @@ export async function measureAll(
 
 /** After a restart of Packhouse: nothing in its caches. git's processes start cold each time. The files' pages stay in memory. */
 async function measureCold(
-  items: readonly Item[],
+  { items, cold }: Plan,
   servers: Servers,
   targets: Targets,
   say: (text: string) => void,
 ): Promise<ItemResult[]> {
   const results: ItemResult[] = [];
-  for (const item of items.filter(({ name }) => COLD_ITEMS.has(name))) {
+  for (const item of items.filter(({ name }) => cold.has(name))) {
     say(`cold: ${item.name}`);
-    await servers.packhouse.restart();
     const result = resultOf(`${item.name}, cold`);
-    await runItem(item, result, servers, targets, false, 1);
+    await runItem(item, result, servers, targets, false, 1, () => servers.packhouse.restart(NO_MAINTENANCE));
     results.push(result);
   }
   return results;
@@ -103,23 +109,26 @@ async function runItem(
   targets: Targets,
   swapped: boolean,
   count?: number,
+  beforePackhouse?: () => Promise<unknown>,
 ): Promise<void> {
-  const { setUp, work } = item.prepare(count);
+  const { setUp, work, tearDown } = item.prepare(count);
   const names = ['packhouse', 'git'] as const;
   for (const name of swapped ? [...names].reverse() : names) {
     const target = targets[name];
     const sample = result[name];
     const packhouse = name === 'packhouse' ? servers.packhouse : undefined;
     await setUp?.(target);
-    const requests = (await packhouse?.storeRequests()) ?? 0;
+    if (packhouse !== undefined) await beforePackhouse?.();
+    const before = await packhouse?.storeOperations();
     if (packhouse !== undefined) resetPeakMemory(packhouse.pid);
     const cpu = await servers[name].cpuSeconds();
     const run = await work(target);
     sample.cpuSeconds += (await servers[name].cpuSeconds()) - cpu;
     if (packhouse !== undefined) {
       sample.peakMemoryBytes = Math.max(sample.peakMemoryBytes, peakMemoryBytes(packhouse.pid));
-      sample.storeRequests += (await packhouse.storeRequests()) - requests;
+      addTo(sample.store, await packhouse.storeOperations(), before);
     }
+    await tearDown?.(target);
     sample.operations += run.operations;
     let bytes = 0;
     for (const answer of run.answers) {
@@ -135,15 +144,39 @@ async function runItem(
 }
 
 /** Both servers do the same work, so that their branches stay the same; only Packhouse is counted. */
-async function countStatementsOf(item: Item, count: CountStatements, targets: Targets): Promise<Statements> {
-  const { work } = item.prepare(COUNTED_RUNS);
+async function countsOf(item: Item, count: CountStatements, { packhouse }: Servers, targets: Targets): Promise<Counts> {
+  const { setUp, work, tearDown } = item.prepare(COUNTED_RUNS);
+  for (const target of [targets.git, targets.packhouse]) await setUp?.(target);
   await work(targets.git);
-  const { statements, transactions } = await count(() => work(targets.packhouse));
-  return { statements: statements / COUNTED_RUNS, transactions: transactions / COUNTED_RUNS };
+  const before = await packhouse.storeOperations();
+  let operations = 0;
+  const asked = await count(async () => {
+    ({ operations } = await work(targets.packhouse));
+  });
+  const store: Record<string, number> = {};
+  addTo(store, await packhouse.storeOperations(), before);
+  for (const target of [targets.git, targets.packhouse]) await tearDown?.(target);
+  return {
+    statements: asked.statements / operations,
+    transactions: asked.transactions / operations,
+    store: perOperation(store, operations),
+  };
 }
 
-function targetOf({ url }: Server): Target {
-  return { url, connection: new Connection(url) };
+/** Adds what happened between two readings. */
+export function addTo(sum: Record<string, number>, after: StoreOperations, before: StoreOperations = {}): void {
+  for (const [name, count] of Object.entries(after)) {
+    const more = count - (before[name] ?? 0);
+    if (more > 0) sum[name] = (sum[name] ?? 0) + more;
+  }
+}
+
+export function perOperation(store: StoreOperations, operations: number): StoreOperations {
+  return Object.fromEntries(Object.entries(store).map(([name, count]) => [name, count / operations]));
+}
+
+function targetOf({ name, url }: Server): Target {
+  return { name, url, connection: new Connection(url) };
 }
 
 export function resultOf(item: string): ItemResult {
@@ -160,7 +193,7 @@ function emptySample(): Sample {
     mebibytesPerSecond: [],
     operations: 0,
     cpuSeconds: 0,
-    storeRequests: 0,
+    store: {},
     peakMemoryBytes: 0,
   };
 }

@@ -1,10 +1,11 @@
-import type { ItemResult, Sample } from './measure.ts';
+import { type ItemResult, perOperation, type Sample } from './measure.ts';
+import { sumOf } from './servers.ts';
 import { median, quantile } from './statistics.ts';
 
 /** One figure of both servers. */
 export interface Row {
   readonly item: string;
-  readonly unit: 'ms' | 'MiB' | 'MiB/s' | 'pushes/s' | 'CPU s';
+  readonly unit: 'ms' | 'MiB' | 'MiB/s' | 'pushes/s' | 'clones/s' | 'CPU s';
   readonly packhouse: number;
   readonly git: number;
   /** Packhouse / git. */
@@ -23,6 +24,8 @@ export interface Costs {
   readonly statements: number | undefined;
   readonly transactions: number | undefined;
   readonly storeRequests: number;
+  readonly storeGets: number;
+  readonly storePuts: number;
   /** Of Packhouse's Node process with its threads, while the item ran. */
   readonly peakMebibytes: number;
 }
@@ -43,11 +46,16 @@ const firstByte: Figure = {
 };
 const size: Figure = { label: 'size', unit: 'MiB', of: (sample) => median(sample.bytes) / 2 ** 20 };
 const cpu: Figure = { label: 'server CPU', unit: 'CPU s', goal: '<= 0.3', of: (sample) => sample.cpuSeconds / sample.operations };
-const pushRate: Figure = { unit: 'pushes/s', goal: '>= 4', of: (sample) => median(sample.perSecond) };
+const rate: Figure['of'] = (sample) => median(sample.perSecond);
+const pushRate: Figure = { unit: 'pushes/s', goal: '>= 4', of: rate };
+/** As the user waits: the client's own work is most of it. */
+const waits: Figure = { unit: 'ms', goal: '<= 0.9', of: p50 };
 
 const FIGURES: Readonly<Record<string, readonly Figure[]>> = {
   'initial push': [{ label: 'with git push', unit: 'ms', goal: '<= 1.0', of: p50 }],
   'ls-refs': [{ unit: 'ms', goal: '<= 0.15', of: p50 }],
+  'ls-refs of 5000 refs': [{ unit: 'ms', goal: '<= 0.15', of: p50 }],
+  'ls-refs of 500 refs': [{ unit: 'ms', of: p50 }],
   clone: [{ label: 'last byte', unit: 'ms', goal: '<= 0.6', of: p50 }, firstByte, cpu, size],
   'depth 1': [{ unit: 'ms', goal: '<= 0.4', of: p50 }, size],
   'blob:none': [{ unit: 'ms', goal: '<= 0.6', of: p50 }, size],
@@ -64,7 +72,24 @@ const FIGURES: Readonly<Record<string, readonly Figure[]>> = {
     { label: 'last byte', unit: 'ms', of: p50 },
     { ...firstByte, goal: '' },
   ],
+  'depth 1, cold': [{ unit: 'ms', of: p50 }],
+  'fetch of 1 commit, cold': [{ unit: 'ms', of: p50 }],
   'push of 1 commit, cold': [{ unit: 'ms', of: p50 }],
+  'git push of everything': [{ unit: 'ms', goal: '<= 1.0', of: p50 }],
+  'git clone --mirror': [waits],
+  'git clone --depth 1': [waits],
+  'git clone --filter=blob:none': [waits],
+  'git ls-remote': [waits],
+  'git fetch of nothing': [waits],
+  'git fetch of 1 commit': [waits],
+  'git push of 1 commit': [waits],
+  '8 × git clone': [{ unit: 'clones/s', goal: '>= 1.11', of: rate }],
+  '8 × git push, 8 repositories': [{ unit: 'pushes/s', goal: '>= 1.11', of: rate }],
+  '8 × git push, 8 branches': [{ unit: 'pushes/s', goal: '>= 1.11', of: rate }],
+  'git clone --mirror, cold': [{ unit: 'ms', of: p50 }],
+  'git clone --depth 1, cold': [{ unit: 'ms', of: p50 }],
+  'git fetch of 1 commit, cold': [{ unit: 'ms', of: p50 }],
+  'git push of 1 commit, cold': [{ unit: 'ms', of: p50 }],
 };
 
 export function rowsOf(results: readonly ItemResult[]): Row[] {
@@ -91,13 +116,16 @@ function isMet(ratio: number, goal: string): boolean {
   return sign === '<=' ? ratio <= Number(bound) : ratio >= Number(bound);
 }
 
-function costsOf({ packhouse, git, statements }: ItemResult): Costs {
+function costsOf({ packhouse, git, counts }: ItemResult): Costs {
+  const store = counts?.store ?? perOperation(packhouse.store, packhouse.operations);
   return {
     packhouseCpuSeconds: packhouse.cpuSeconds / packhouse.operations,
     gitCpuSeconds: git.cpuSeconds / git.operations,
-    statements: statements?.statements,
-    transactions: statements?.transactions,
-    storeRequests: packhouse.storeRequests / packhouse.operations,
+    statements: counts?.statements,
+    transactions: counts?.transactions,
+    storeRequests: sumOf(store),
+    storeGets: store.get ?? 0,
+    storePuts: store.put ?? 0,
     peakMebibytes: packhouse.peakMemoryBytes / 2 ** 20,
   };
 }
@@ -122,6 +150,8 @@ const HEADER = [
   'stmts',
   'trans',
   'store',
+  'GET',
+  'PUT',
   'RSS MiB',
 ];
 
@@ -145,9 +175,23 @@ function cellsOf({ item, unit, packhouse, git, ratio, goal, met, costs }: Row): 
     met === undefined ? '' : met ? 'met' : 'missed',
   ];
   if (costs === undefined) return figures;
-  const { packhouseCpuSeconds, gitCpuSeconds, statements, transactions, storeRequests, peakMebibytes } = costs;
-  const counts = [statements, transactions, storeRequests].map((count) => (count === undefined ? '' : short(count)));
+  const { packhouseCpuSeconds, gitCpuSeconds, statements, transactions, storeRequests, storeGets, storePuts, peakMebibytes } =
+    costs;
+  const counts = [statements, transactions, storeRequests, storeGets, storePuts].map((count) =>
+    count === undefined ? '' : short(count),
+  );
   return [...figures, short(packhouseCpuSeconds * 1000), short(gitCpuSeconds * 1000), ...counts, peakMebibytes.toFixed(0)];
+}
+
+/** The README's form: what was measured, both figures, their ratio and the goal. */
+export function markdownOf(rows: readonly Row[]): string {
+  const lines = rows
+    .filter(({ goal }) => goal !== undefined)
+    .map(({ item, unit, packhouse, git, ratio, goal, met }) => {
+      const judged = `${goal?.replace('<=', '≤').replace('>=', '≥')} ${met ? 'met' : 'missed'}`;
+      return `| ${item} | ${short(packhouse)} ${unit} | ${short(git)} ${unit} | ${ratio.toFixed(2)} | ${judged} |`;
+    });
+  return ['| | Packhouse | git | ratio | goal |', '|---|---|---|---|---|', ...lines].join('\n');
 }
 
 /** Three digits, or whole numbers from 100. */

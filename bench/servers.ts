@@ -27,25 +27,43 @@ export interface Server {
 export interface PackhouseServer extends Server {
   /** Operations on the pack store so far, from /metrics. */
   storeRequests(): Promise<number>;
+  /** The same, by operation: `get`, `put` and others. */
+  storeOperations(): Promise<StoreOperations>;
   /**
    * Runs `work` while PostgreSQL logs every statement; `count` says what PostgreSQL was asked while a part of it ran. Slows the server
    * down: not for timed work.
    */
   withStatementLog(work: (count: CountStatements) => Promise<void>): Promise<void>;
-  /** Stops it and starts it again on its data: every cache of the process is cold. Resolves with milliseconds until ready. */
-  restart(): Promise<number>;
+  /**
+   * Stops it and starts it again on its data, with more environment variables until the next time: every cache of the process is cold. Resolves
+   * with milliseconds until ready.
+   */
+  restart(settings?: Readonly<Record<string, string>>): Promise<number>;
+  /** Lets its maintenance do all that is due, then starts it again as it was first. */
+  maintain(): Promise<void>;
 }
+
+/** Operations on the pack store by kind. */
+export type StoreOperations = Readonly<Record<string, number>>;
+
+/** Nothing works beside what is counted. */
+export const NO_MAINTENANCE = { PACKHOUSE_MAINTENANCE_ENABLED: 'false' };
 
 const MAIN = fileURLToPath(new URL('../cmd/packhouse/main.ts', import.meta.url));
 const BRIDGE = fileURLToPath(new URL('./git-bridge.ts', import.meta.url));
 const START_MS_MAX = 60_000;
 const RELOAD_MS = 500;
+/** Every kind of maintenance has looked for work by then, several times. */
+const MAINTENANCE_MS_MIN = 4_000;
+const MAINTENANCE_MS_MAX = 1_800_000;
+const OFTEN = { PACKHOUSE_MAINTENANCE_INTERVAL: '200ms' };
 
-/** Packhouse with its embedded PostgreSQL on an empty data folder; `settings` are environment variables. */
+/** Packhouse with its embedded PostgreSQL on an empty data folder; `settings` are environment variables, `atFirst` more of them until a restart. */
 export async function startPackhouse(
   folder: string,
   store: 'fs' | 's3',
   settings: Readonly<Record<string, string>> = {},
+  atFirst: Readonly<Record<string, string>> = {},
 ): Promise<PackhouseServer> {
   const s3 = store === 's3' ? s3Settings() : undefined;
   const environment = {
@@ -56,8 +74,8 @@ export async function startPackhouse(
     PACKHOUSE_LOG_LEVEL: 'warn',
   };
   let running: Running;
-  const start = (listen: string): Promise<Running> =>
-    startProcess([MAIN, 'serve', '--http-listen', listen], folder, environment, async (said) => {
+  const start = (listen: string, more: Readonly<Record<string, string>> = {}): Promise<Running> =>
+    startProcess([MAIN, 'serve', '--http-listen', listen], folder, { ...environment, ...more }, async (said) => {
       const url = /listens on (http:\/\/\S+)/.exec(said)?.[1];
       const ready =
         url !== undefined &&
@@ -67,8 +85,15 @@ export async function startPackhouse(
         ));
       return ready ? url : undefined;
     });
-  running = await start('127.0.0.1:0');
+  running = await start('127.0.0.1:0', atFirst);
   const { url } = running;
+  const metrics = async (): Promise<string> => (await fetch(`${url}/metrics`)).text();
+  const restart: PackhouseServer['restart'] = async (more) => {
+    await running.stop();
+    const from = performance.now();
+    running = await start(new URL(url).host, more);
+    return performance.now() - from;
+  };
   return {
     name: 'packhouse',
     url,
@@ -81,13 +106,14 @@ export async function startPackhouse(
       const { self, descendants } = await settledCpuSeconds(running.pid);
       return self + descendants;
     },
-    storeRequests: async () => storeRequestsIn(await (await fetch(`${url}/metrics`)).text()),
+    storeRequests: async () => sumOf(storeOperationsIn(await metrics())),
+    storeOperations: async () => storeOperationsIn(await metrics()),
     withStatementLog: (work) => withStatementLog(folder, work),
-    async restart() {
-      await running.stop();
-      const from = performance.now();
-      running = await start(new URL(url).host);
-      return performance.now() - from;
+    restart,
+    async maintain() {
+      await restart(OFTEN);
+      await whileMaintained(folder);
+      await restart();
     },
     async stop() {
       await running.stop();
@@ -155,17 +181,48 @@ function isAlive(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-/** The sum over operations of what prom-client's text format says. */
-export function storeRequestsIn(metrics: string): number {
-  const lines = metrics.matchAll(/^packhouse_store_requests_total(?:\{[^}]*\})? (\S+)$/gm);
-  return [...lines].reduce((sum, [, value]) => sum + Number(value), 0);
+/** What prom-client's text format says, whatever the outcome. */
+export function storeOperationsIn(metrics: string): StoreOperations {
+  const operations: Record<string, number> = {};
+  for (const [, operation = '', value] of metrics.matchAll(
+    /^packhouse_store_requests_total\{operation="([^"]*)"[^}]*\} (\S+)$/gm,
+  ))
+    operations[operation] = (operations[operation] ?? 0) + Number(value);
+  return operations;
+}
+
+export function sumOf(operations: StoreOperations): number {
+  return Object.values(operations).reduce((sum, count) => sum + count, 0);
+}
+
+/** Waits until no maintenance is queued or runs. */
+async function whileMaintained(dataDir: string): Promise<void> {
+  const client = new pg.Client({ connectionString: embeddedUrl(dataDir) });
+  await client.connect();
+  try {
+    const from = performance.now();
+    for (let quiet = false; !quiet; ) {
+      await sleep(MAINTENANCE_MS_MIN / 4);
+      const { rows } = await client.query("select kind from maintenance_jobs where state in ('queued', 'running')");
+      const milliseconds = performance.now() - from;
+      quiet = milliseconds > MAINTENANCE_MS_MIN && rows.length === 0;
+      if (milliseconds > MAINTENANCE_MS_MAX) throw new Error(`maintenance does not end: ${JSON.stringify(rows)}`);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+function embeddedUrl(dataDir: string): string {
+  const url = findRunningEmbedded(dataDir);
+  if (url === null) throw new Error(`no PostgreSQL runs on ${dataDir}`);
+  return url;
 }
 
 /** Each statement is in the log before it is executed, so what an answer needed is there when the answer is. */
 async function withStatementLog(dataDir: string, work: (count: CountStatements) => Promise<void>): Promise<void> {
   const log = join(dataDir, 'postgres', 'log');
-  const url = findRunningEmbedded(dataDir);
-  if (url === null) throw new Error(`no PostgreSQL runs on ${dataDir}`);
+  const url = embeddedUrl(dataDir);
   await alterSystem(url, "SET log_statement = 'all'");
   try {
     await work(async (part) => {

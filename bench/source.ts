@@ -73,15 +73,26 @@ export function readSource(folder: string): Source {
   };
 }
 
+/** A branch of the source's HEAD on the servers: theirs may name another one. */
+export const BENCH_HEAD = 'bench-head';
+
 /** Pushes everything with a real client; resolves with what the user waits, in milliseconds. */
-export async function pushSource(source: Source, url: string): Promise<number> {
+export function pushSource(source: Source, url: string): Promise<number> {
+  const refspecs = ['refs/heads/*:refs/heads/*', 'refs/tags/*:refs/tags/*', `${source.head}:refs/heads/${BENCH_HEAD}`];
+  return timedGit(source.folder, 'push', '-q', url, ...refspecs);
+}
+
+const CLIENT = ['safe.directory=*', 'gc.auto=0', 'maintenance.auto=false', 'core.fsync=none', 'advice.detachedHead=false'];
+
+/** Runs a git client beside others; resolves with milliseconds from its start to its end. */
+export async function timedGit(folder: string, ...args: readonly string[]): Promise<number> {
   const start = performance.now();
-  const refspecs = ['refs/heads/*:refs/heads/*', 'refs/tags/*:refs/tags/*', `${source.head}:refs/heads/bench-head`];
-  const args = ['-c', 'safe.directory=*', '-C', source.folder, 'push', '-q', url, ...refspecs];
-  const client = spawn('git', args, { env: ENVIRONMENT, stdio: ['ignore', 'inherit', 'inherit'] });
+  const settings = CLIENT.flatMap((setting) => ['-c', setting]);
+  const client = spawn('git', [...settings, '-C', folder, ...args], { env: ENVIRONMENT, stdio: ['ignore', 'ignore', 'inherit'] });
   const [status] = await once(client, 'close');
-  if (status !== 0) throw new Error(`git push to ${url} ended with ${status}`);
-  return performance.now() - start;
+  const milliseconds = performance.now() - start;
+  if (status !== 0) throw new Error(`git ${args.join(' ')} ended with ${status}`);
+  return milliseconds;
 }
 
 /** What an expert does with a repository that is cloned a lot. */
