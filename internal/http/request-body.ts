@@ -151,6 +151,8 @@ export class RequestBody implements AsyncIterable<Buffer> {
   }
 
   #onClose(): void {
+    // Each request ends so: an error would be made for nobody.
+    if (this.#ended || this.#error !== undefined) return;
     const data = { bytes: this.bytesRead };
     this.fail(
       this.#incoming.complete

@@ -1,6 +1,5 @@
 import { assert } from '../base/mod.ts';
 import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
-import { Inflater } from '../packformat/mod.ts';
 import type { ObjectChecker } from './check.ts';
 import type { ChunkedBlob } from './chunking-options.ts';
 import { unresolvedDeltas } from './errors.ts';
@@ -10,6 +9,7 @@ import { LinkCollector, type LinkSummary } from './links.ts';
 import type { PackSource } from './pack-source.ts';
 import { DeltaResolver, type ExternalBase, type LargeExternalBase } from './resolve.ts';
 import { PackScanner } from './scan.ts';
+import { giveBack, type Tools, takeTools } from './tools.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 
 export interface PackIngestOptions {
@@ -34,7 +34,10 @@ export class PackIngest {
   readonly #scanner: PackScanner;
   readonly #source: PackSource;
   readonly #options: PackIngestOptions;
-  readonly #inflater = new Inflater();
+  readonly #tools: Tools = takeTools();
+  /** Every byte was good, as far as it was read: the tools may be used again. */
+  #isSound = false;
+  #isClosed = false;
   readonly #links: LinkCollector;
   readonly #visit: (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
   #resolver: DeltaResolver | null = null;
@@ -51,7 +54,7 @@ export class PackIngest {
     this.#meter = new WorkMeter(options.limits, options.madeBytesMax);
     const { format, limits, cutBytesMin, large } = options;
     this.#large =
-      large === null ? null : new LargeObjects({ format, limits, cutBytesMin, ...large }, this.#inflater, this.#meter);
+      large === null ? null : new LargeObjects({ format, limits, cutBytesMin, ...large }, this.#tools.inflater, this.#meter);
     this.#links = new LinkCollector(options.format);
     this.#visit = (index, kind, buffer, at, size) => {
       const oid = this.#scanner.entries.oid(index);
@@ -60,7 +63,7 @@ export class PackIngest {
       this.#links.visit(oid, kind, data);
       if (options.keepTrees && kind === KIND_TREE) this.trees.set(oid.toString('hex'), Buffer.from(data));
     };
-    this.#scanner = new PackScanner(source, format, limits, this.#inflater, this.#meter, this.#visit, cutBytesMin, this.#large);
+    this.#scanner = new PackScanner(source, format, limits, this.#tools, this.#meter, this.#visit, cutBytesMin, this.#large);
   }
 
   /** Reads what has arrived; true once the whole pack has been scanned. @throws PackError */
@@ -78,7 +81,7 @@ export class PackIngest {
       this.#source,
       format,
       limits,
-      this.#inflater,
+      this.#tools.inflater,
       this.#meter,
       this.#visit,
       cutBytesMin,
@@ -134,6 +137,7 @@ export class PackIngest {
     if (unresolved > 0) throw unresolvedDeltas();
     const summary = this.#links.finish(entries, apart);
     this.duplicates = summary.duplicates;
+    this.#isSound = true;
     return this.#table(summary);
   }
 
@@ -179,8 +183,10 @@ export class PackIngest {
 
   /** Lets go of the decoder, finished or not. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#large?.close();
-    this.#inflater.close();
+    giveBack(this.#tools, this.#isSound);
   }
 
   /** The version in the pack's header: 2 or, of packs that are to be written again, 3. */

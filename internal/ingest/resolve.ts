@@ -14,6 +14,8 @@ import { SpoolFile } from './spool-file.ts';
 const HANDED_OVER_BYTES_MIN = 1 << 20;
 /** Files of large bases that are kept at a time, in all; the others are made again. */
 const FILES_BYTES_MAX = 8 * 2 ** 30;
+/** Room for a delta or what it makes; most packs of one commit have none. */
+const ROOM_BYTES_MIN = 1 << 16;
 const NOTHING = Buffer.alloc(0);
 
 /** One delta tree node whose children are being resolved. `bytes` is the object, or null when it was dropped to stay within a bound. */
@@ -56,9 +58,9 @@ export class DeltaResolver {
   #turn = 0;
   #heldBytes = 0;
   #fileBytes = 0;
-  #scratch: Buffer = Buffer.allocUnsafe(1 << 16);
+  #scratch: Buffer = NOTHING;
   #spare: Buffer = NOTHING;
-  #delta = Buffer.allocUnsafe(1 << 16);
+  #delta: Buffer = NOTHING;
 
   constructor(
     entries: EntryTable,
@@ -358,7 +360,7 @@ export class DeltaResolver {
       return this.#scratch;
     }
     if (which === 'scratch') this.#spare = NOTHING;
-    const wider = Buffer.allocUnsafe(Math.max(size, Math.min(have.length * 2, 1 << 24)));
+    const wider = Buffer.allocUnsafe(Math.max(size, ROOM_BYTES_MIN, Math.min(have.length * 2, 1 << 24)));
     if (which === 'delta') this.#delta = wider;
     else this.#scratch = wider;
     return wider;

@@ -9,9 +9,7 @@ import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
 import type { LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { PackSource } from './pack-source.ts';
-
-/** Objects up to this size are inflated in one step; larger blobs and deltas are streamed through a buffer of it. */
-const STEP_BYTES = 1 << 20;
+import { STEP_BYTES, type Tools } from './tools.ts';
 
 /** Called with each whole commit, tree, tag and small blob of the pack: `buffer[at, at + size)` is valid during the call only. */
 export type ObjectVisitor = (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
@@ -47,7 +45,7 @@ export class PackScanner {
   readonly #large: LargeObjects | null;
   readonly #hash: Hash;
   readonly #header = emptyEntryHeader();
-  #slab = Buffer.allocUnsafe(HEADER_ROOM + STEP_BYTES + 1);
+  readonly #slab: Buffer;
   #announced = -1;
   #offset = 0;
   #hashed = 0;
@@ -65,7 +63,7 @@ export class PackScanner {
     source: PackSource,
     format: ObjectFormat,
     limits: PackLimits,
-    inflater: Inflater,
+    tools: Tools,
     meter: WorkMeter,
     visit: ObjectVisitor,
     cutBytesMin: number,
@@ -74,7 +72,8 @@ export class PackScanner {
     this.#source = source;
     this.#format = format;
     this.#limits = limits;
-    this.#inflater = inflater;
+    this.#inflater = tools.inflater;
+    this.#slab = tools.slab;
     this.#meter = meter;
     this.#visit = visit;
     this.#cutBytesMin = cutBytesMin;

@@ -1,7 +1,8 @@
 import type { Catalog, Ref, RepositoryState } from '../catalog/mod.ts';
 import type { PackBytes } from '../packread/mod.ts';
+import { LayeredRefs } from './layered-refs.ts';
 import { PoolView } from './pool-view.ts';
-import { RepositoryView, sortRefs } from './repository-view.ts';
+import { RepositoryView } from './repository-view.ts';
 
 /** Summing up what is held costs a little, so it is done once in so many requests. */
 const EVICTION_INTERVAL = 32;
@@ -79,7 +80,7 @@ export class Repositories {
         name,
         pool,
         state,
-        sortRefs(state.refs.filter((ref): ref is Ref => ref.oid !== null)),
+        LayeredRefs.of(state.refs.filter((ref): ref is Ref => ref.oid !== null)),
       );
     }
     this.#evict();

@@ -1,9 +1,10 @@
 import { codeOf } from '../base/mod.ts';
 import type { BitSet } from '../bitmap/mod.ts';
-import type { Pack, Ref, RepositoryState } from '../catalog/mod.ts';
+import type { Pack, RepositoryState } from '../catalog/mod.ts';
 import { followedHead } from '../catalog/mod.ts';
 import type { ObjectFormat, OidMap } from '../object/mod.ts';
 import { commitRange } from './ancestry.ts';
+import type { LayeredRefs } from './layered-refs.ts';
 import { flood, NodeSet } from './marks.ts';
 import type { PackReach } from './pack-reach.ts';
 import type { PoolView } from './pool-view.ts';
@@ -35,7 +36,7 @@ export class RepositoryView {
   readonly sweepEpoch: number;
   readonly pool: PoolView;
   /** By name, in byte order of names. */
-  readonly refs: ReadonlyMap<string, Ref>;
+  readonly refs: LayeredRefs;
   /** The branch that HEAD names, existing or not. */
   readonly head: string;
   /** Whether HEAD's branch was chosen (by an operator, or by pushing main or master) rather than followed. */
@@ -48,7 +49,7 @@ export class RepositoryView {
   /** Every tree and blob that the refs reach, once they were all found. */
   closure: Closure | null = null;
 
-  constructor(owner: string, name: string, pool: PoolView, state: RepositoryState, refs: ReadonlyMap<string, Ref>) {
+  constructor(owner: string, name: string, pool: PoolView, state: RepositoryState, refs: LayeredRefs) {
     this.id = state.id;
     this.owner = owner;
     this.name = name;
@@ -66,7 +67,7 @@ export class RepositoryView {
   next(state: RepositoryState, pool: PoolView = this.pool): RepositoryView {
     const head = state.head ?? null;
     const sameHead = head === null ? !this.headChosen : this.headChosen && head === this.head;
-    const refs = state.refs.length === 0 ? this.refs : mergeRefs(this.refs, state);
+    const refs = state.refs.length === 0 ? this.refs : this.refs.with(state.refs);
     const view = new RepositoryView(this.owner, this.name, pool, state, refs);
     if (state.refs.length === 0) {
       view.closure = pool === this.pool || this.closure?.part === null ? this.closure : null;
@@ -196,20 +197,4 @@ export function tipsWithin(pool: PoolView, pack: Pack, nodes: NodeSet): boolean 
     if (node < 0 || !nodes.has(node)) return false;
   }
   return true;
-}
-
-/** Refs by name in byte order; binary strings compare as their bytes do. */
-export function sortRefs(refs: Iterable<Ref>): ReadonlyMap<string, Ref> {
-  return new Map([...refs].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)).map((ref) => [ref.name, ref]));
-}
-
-function mergeRefs(before: ReadonlyMap<string, Ref>, state: RepositoryState): ReadonlyMap<string, Ref> {
-  let inPlace = true;
-  for (const ref of state.refs) if (ref.oid === null || !before.has(ref.name)) inPlace = false;
-  const refs = new Map(before);
-  for (const ref of state.refs) {
-    if (ref.oid === null) refs.delete(ref.name);
-    else refs.set(ref.name, ref);
-  }
-  return inPlace ? refs : sortRefs(refs.values());
 }
