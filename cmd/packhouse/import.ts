@@ -111,7 +111,9 @@ async function push(rooms: Rooms, source: Source, id: RepositoryName): Promise<v
   const { refs } = source;
   const refsMax = Math.max(settings.protocolLimits.commandsMax, refs.length);
   const protocolLimits = { ...settings.protocolLimits, commandsMax: refsMax, commandBytesMax: refsMax * 4096 };
-  const lines = readLines(await pushHere({ ...settings, protocolLimits }, id, 'packhouse import', request(source)));
+  const lines = readLines(
+    await pushHere({ ...settings, protocolLimits, refsMax: Number.POSITIVE_INFINITY }, id, 'packhouse import', request(source)),
+  );
   const refused = lines.filter((line) => !/^(ok |unpack ok$)/.test(line));
   if (refused.length === 0 && lines.length === refs.length + 1) return;
   const shown = refused.slice(0, 20).map((line) => `  ${Buffer.from(line, 'latin1').toString('utf8')}`);

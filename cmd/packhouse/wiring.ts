@@ -109,6 +109,7 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     chunking: chunkingOf(config),
     createRepository: config.push.createRepository,
     hiddenRefs: hiddenRefsOf(config),
+    refsMax: config.limits.refsPerRepositoryMax,
     onPush: () => {},
   };
 }

@@ -83,6 +83,33 @@ test('revoked and expired tokens are refused, at the latest when the cache forge
   assert.equal((await authorizer.authenticate(basic('x', later.token))).kind, 'token');
 });
 
+test('a guess is answered alike whatever it shares with a token, and costs the same statements', async () => {
+  const { token } = await createToken(db, { name: 'guessed', scopes: ['read'] });
+  const statements: string[] = [];
+  const counting = new Kysely<DB>({
+    dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: database.url, max: 2 }) }),
+    log: ({ query }) => void statements.push(query.sql),
+  });
+  const authorizer = createAuthorizer(counting, POLICY);
+  const other = (letter: string | undefined): string => (letter === 'x' ? 'y' : 'x');
+  const seen = new Set<string>();
+  for (const shared of [4, 5, 12, 24, token.length - 1]) {
+    statements.length = 0;
+    const guess = token.slice(0, shared) + [...token.slice(shared)].map(other).join('');
+    const error = await authorizer
+      .authorize(basic('x', guess), repo('private'), 'read')
+      .catch((reason: unknown) => String(reason));
+    seen.add(`${error} after ${statements.join()}`);
+  }
+  assert.equal(seen.size, 1, [...seen].join('\n'));
+  statements.length = 0;
+  for (const password of ['', 'hunter2', token.slice(1), `${token}x`]) {
+    await assert.rejects(authorizer.authorize(basic('x', password), repo('private'), 'read'), { code: 'unauthenticated' });
+  }
+  assert.deepEqual(statements, [], 'what is no token is not looked up');
+  await counting.destroy();
+});
+
 test('a token that is used often is looked up and noted seldom', async () => {
   const { token } = await createToken(db, { name: 'busy', scopes: ['read'] });
   let queries = 0;

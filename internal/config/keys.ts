@@ -31,6 +31,11 @@ export const KEYS = {
   'http.listen': text('127.0.0.1:8080', 'Address and port to listen on.', listenAddress),
   'http.idle_timeout': duration('60s', 'A connection on which nothing moves for this long is closed.'),
   'http.drain_timeout': duration('30s', 'After SIGTERM, how long running requests may still take.'),
+  'http.forwarded_header': text(
+    '',
+    'Header that a proxy in front appends client addresses to, such as X-Forwarded-For; its last address is the client.',
+    z.string().regex(/^[A-Za-z0-9-]*$/, "expected the name of a header, such as 'X-Forwarded-For', or nothing"),
+  ),
   'http.session_id': flag(
     false,
     "Advertise a session id, so that clients' traces can be matched with the log (git's transfer.advertiseSID).",
@@ -60,6 +65,7 @@ export const KEYS = {
   'push.tail_bytes_max': size('1MiB', 'A pack up to this size is kept in PostgreSQL until it is sealed.'),
   'push.memory_bytes_max': size('8MiB', 'Bytes of an incoming pack that stay in memory; more spools to a temporary file.'),
   'push.create_repository': flag(true, 'The first push to a name creates the repository.'),
+  'push.max_duration': duration('12h', 'The longest a push may take.'),
 
   'refs.hidden': text('', 'Prefixes of refs, separated by spaces, that are neither shown nor taken.', z.string()),
 
@@ -69,7 +75,10 @@ export const KEYS = {
 
   'cache.bytes_max': size('256MiB', 'Memory for cached pack ranges, indexes and commit graphs.'),
 
-  'limits.request_bytes_max': size('16GiB', 'A push: bytes of its body after decoding.'),
+  'limits.request_bytes_max': size(
+    '16GiB',
+    'A push: bytes of its body; of a compressed one limits.fetch_request_bytes_max, decoded.',
+  ),
   'limits.fetch_request_bytes_max': size('64MiB', 'A fetch: bytes of its request after decoding.'),
   'limits.pack_objects_max': count(20_000_000, 'Objects in one pushed pack.'),
   'limits.object_bytes_max': size('5GiB', 'Bytes of one object.'),
@@ -81,12 +90,15 @@ export const KEYS = {
     'Bytes of blobs of chunking.threshold and more that deltas of one push may make, besides 1000 for each byte of its pack.',
   ),
   'limits.refs_per_push_max': count(100_000, 'Ref updates in one push.'),
+  'limits.refs_per_repository_max': count(250_000, 'Refs that one repository may have.'),
   'limits.wants_max': count(100_000, 'Wants in one fetch.'),
   'limits.haves_max': count(1_000_000, 'Haves in one fetch.'),
   'limits.ref_name_bytes_max': count(1024, 'Bytes of one ref name.'),
   'limits.push_memory_bytes_max': size('256MiB', 'Memory that pushes too large to be worked on at once may take together.'),
   'limits.pushes_waiting_max': count(64, 'Large pushes that wait for such memory at a time; more are told to come back.'),
   'limits.concurrent_requests_max': count(256, 'Requests served at a time; more are told to come back.'),
+  'limits.requests_per_address_max': count(128, 'Requests of one address served at a time; of IPv6 the first 64 bits count.'),
+  'limits.requests_per_token_max': count(128, 'Requests with one access token served at a time.'),
 
   'fsck.severity': wordMap(
     SOFTENABLE_IDS,

@@ -6,6 +6,7 @@ import {
   encodeReceivePackAdvertisement,
   encodeUploadPackAdvertisement,
   encodeV2Advertisement,
+  lsRefsPieces,
   type V2LsRefsRequest,
 } from '../protocol/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
@@ -32,6 +33,22 @@ export function advertisedHead(view: RepositoryView): AdvertisedHead {
 export function remembered<T>(view: RepositoryView, key: string, make: () => T): T {
   if (!view.memo.has(key)) view.memo.set(key, make());
   return view.memo.get(key) as T;
+}
+
+/** Encoded answers that are kept with a state: so many bytes, and twice what a line for each ref takes where that is more. */
+const KEPT_BYTES_MAX = 8 << 20;
+const KEPT_REF_BYTES = 160;
+const KEPT_MAX = 32;
+
+/** An encoded answer that is kept while there is room for it: strangers choose what they ask, and must not fill the memory with it. */
+function kept(view: RepositoryView, key: string, make: () => Buffer): Buffer {
+  const known = view.memo.get(key);
+  if (known !== undefined) return known as Buffer;
+  const made = make();
+  if (view.memo.size < KEPT_MAX && view.memoBytes + made.length <= Math.max(KEPT_BYTES_MAX, view.refs.size * KEPT_REF_BYTES)) {
+    view.memo.set(key, made);
+  }
+  return made;
 }
 
 /** The version that a `Git-Protocol` header asks for: the highest that is known here, 0 when there is none. */
@@ -65,34 +82,47 @@ export async function advertise(settings: FetchSettings, request: AdvertiseReque
   const identity = { agent: settings.agent, sessionId: request.sessionId };
   if (request.service === 'git-receive-pack') {
     if (view === null && !request.mayCreate) throw notFound(request);
-    const bytes = encodeReceivePackAdvertisement({
-      version: version === 1 ? 1 : 0,
-      format: view === null ? 'either' : view.format,
-      refs: view === null ? [] : visibleRefs(view, settings.hiddenRefs),
-      ...identity,
-    });
+    const lines = { version: version === 1 ? 1 : 0, ...identity } as const;
+    const bytes =
+      view === null
+        ? encodeReceivePackAdvertisement({ ...lines, format: 'either', refs: [] })
+        : advertisement(view, request, version, () =>
+            encodeReceivePackAdvertisement({ ...lines, format: view.format, refs: visibleRefs(view, settings.hiddenRefs) }),
+          );
     // Receive-pack has no version 2; asked for it, git answers as for version 0, but without the service line.
     return version === 2 ? bytes.subarray(SERVICE_LINE_BYTES) : bytes;
   }
   if (view === null) throw notFound(request);
   if (version === 2) return encodeV2Advertisement({ format: view.format, ...identity });
-  return encodeUploadPackAdvertisement({
-    version,
-    format: view.format,
-    refs: visibleRefs(view, settings.hiddenRefs),
-    head: advertisedHead(view),
-    ...identity,
-  });
+  return advertisement(view, request, version, () =>
+    encodeUploadPackAdvertisement({
+      version,
+      format: view.format,
+      refs: visibleRefs(view, settings.hiddenRefs),
+      head: advertisedHead(view),
+      ...identity,
+    }),
+  );
+}
+
+/** Everyone who asks at a time shares the bytes, unless each has a session id of his own. */
+function advertisement(view: RepositoryView, request: AdvertiseRequest, version: number, make: () => Buffer): Buffer {
+  return request.sessionId === null ? kept(view, `${request.service} ${version === 1 ? 1 : 0}`, make) : make();
 }
 
 function notFound(request: { owner: string; name: string }): PackhouseError {
   return new PackhouseError('repository-not-found', `no repository ${request.owner}/${request.name}`);
 }
 
-/** The answer to ls-refs; the one that git's clients ask for every time is kept. */
-export function lsRefs(view: RepositoryView, settings: FetchSettings, request: V2LsRefsRequest): Buffer {
+/** From so many refs on an answer is made in pieces, and not kept. */
+const PIECES_REFS_MIN = 100_000;
+
+/** The answer to ls-refs; what git's clients ask for every time is kept. */
+export function lsRefs(view: RepositoryView, settings: FetchSettings, request: V2LsRefsRequest): Iterable<Buffer> {
   const { peel, symrefs, unborn, refPrefixes } = request;
   const key = `ls-refs ${peel} ${symrefs} ${unborn} ${refPrefixes.join('\n')}`;
-  const make = (): Buffer => encodeLsRefs({ refs: visibleRefs(view, settings.hiddenRefs), head: advertisedHead(view) }, request);
-  return refPrefixes.length <= 8 && view.memo.size < 32 ? remembered(view, key, make) : make();
+  const answer = { refs: visibleRefs(view, settings.hiddenRefs), head: advertisedHead(view) };
+  if (answer.refs.length >= PIECES_REFS_MIN) return lsRefsPieces(answer, request);
+  const make = (): Buffer => encodeLsRefs(answer, request);
+  return [refPrefixes.length <= 8 ? kept(view, key, make) : make()];
 }

@@ -49,7 +49,7 @@ export async function serveFetch(
     if (asked.version !== 2) await serveV0(settings, view, asked.request, signal, sink);
     else if (asked.request.command === 'ls-refs') {
       settings.onFetch('ls-refs', 0, 0);
-      await sink.write(lsRefs(view, settings, asked.request));
+      for (const piece of lsRefs(view, settings, asked.request)) await sink.write(piece);
     } else if (asked.request.command === 'fetch') await serveV2(settings, view, asked.request, signal, sink);
     else if (asked.request.command === 'object-info') await serveObjectInfo(settings, view, asked.request, sink);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { PackhouseError } from '../base/mod.ts';
+import type { Admitted } from './admission.ts';
 import { decodeBody, isGzip } from './decode-body.ts';
 import type { Exchange } from './exchange.ts';
 import type { Access, GitService, GitServiceName, Principal, RepositoryAddress, RequestContext } from './git-service.ts';
@@ -8,12 +9,17 @@ import { basicCredentials, parseGitTarget } from './target.ts';
 /** Route names of metrics and logs. */
 export type RouteName = 'info-refs' | 'upload-pack' | 'receive-pack' | 'refused' | 'page';
 
-export interface BodyLimits {
+export interface RequestLimits {
   /** `limits.request_bytes_max`: a push. */
   readonly requestBytesMax: number;
-  /** `limits.fetch_request_bytes_max`: a fetch. */
+  /** `limits.fetch_request_bytes_max`: a fetch, and any request that came compressed. */
   readonly fetchRequestBytesMax: number;
+  /** `push.max_duration`. */
+  readonly pushMsMax: number;
 }
+
+/** The longest that a timer of Node takes. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 const SERVICES: ReadonlySet<string> = new Set<GitServiceName>(['git-upload-pack', 'git-receive-pack']);
 
@@ -21,14 +27,19 @@ const SERVICES: ReadonlySet<string> = new Set<GitServiceName>(['git-upload-pack'
  * Serves one git request, start to end; what it throws is a status or a cut connection in the caller's hands. The order of the
  * refusals is that of git's own server: method, service, media type; then who asks.
  */
-export async function serveGit(exchange: Exchange, service: GitService, limits: BodyLimits): Promise<void> {
+export async function serveGit(
+  exchange: Exchange,
+  service: GitService,
+  limits: RequestLimits,
+  admitted: Admitted,
+): Promise<void> {
   const { incoming } = exchange;
   const route = parseGitTarget(incoming.url ?? '');
   switch (route.kind) {
     case 'info-refs':
-      return serveAdvertisement(exchange, service, route.address, route.service);
+      return serveAdvertisement(exchange, service, route.address, route.service, admitted);
     case 'service':
-      return servePack(exchange, service, route.address, route.service, limits);
+      return servePack(exchange, service, route.address, route.service, limits, admitted);
     case 'closed':
       return exchange.refuse(403, 'only the smart protocol of git-upload-pack and git-receive-pack is served');
     case 'malformed':
@@ -51,12 +62,13 @@ async function serveAdvertisement(
   service: GitService,
   address: RepositoryAddress,
   asked: string | null,
+  admitted: Admitted,
 ): Promise<void> {
   const { method } = exchange.incoming;
   if (method !== 'GET' && method !== 'HEAD') return exchange.refuse(405, 'method not allowed', { Allow: 'GET, HEAD' });
   if (asked === null) return exchange.refuse(403, 'the dumb protocol is not served; ask with ?service=');
   if (!isService(asked)) return exchange.refuse(403, 'the service is not offered');
-  const context = await admit(exchange, service, address, asked);
+  const context = await admit(exchange, service, address, asked, admitted);
   const body = await service.advertise(address, asked, context);
   await exchange.answer(200, { ...NO_CACHE, 'Content-Type': `application/x-${asked}-advertisement` }, [body]);
 }
@@ -66,7 +78,8 @@ async function servePack(
   service: GitService,
   address: RepositoryAddress,
   name: GitServiceName,
-  limits: BodyLimits,
+  limits: RequestLimits,
+  admitted: Admitted,
 ): Promise<void> {
   const { headers, method } = exchange.incoming;
   if (method !== 'POST') return exchange.refuse(405, 'method not allowed', { Allow: 'POST' });
@@ -75,14 +88,25 @@ async function servePack(
     return exchange.refuse(415, `expected POST with Content-Type '${expected}', but received '${headers['content-type'] ?? ''}'`);
   }
   const gzip = isGzip(headers['content-encoding']);
-  const context = await admit(exchange, service, address, name);
-  const bytesMax = name === 'git-receive-pack' ? limits.requestBytesMax : limits.fetchRequestBytesMax;
+  const context = await admit(exchange, service, address, name, admitted);
+  // Git compresses what it asks, never what it pushes. A compressed push could hold a thousand times its bytes of compressed objects.
+  const bytesMax = name === 'git-receive-pack' && !gzip ? limits.requestBytesMax : limits.fetchRequestBytesMax;
   const body = decodeBody(exchange.body, { gzip, bytesMax, declared: exchange.declaredBytes });
   const sink = exchange.respond(`application/x-${name}-result`);
-  await (name === 'git-receive-pack'
-    ? service.receivePack(address, body, sink, context)
-    : service.uploadPack(address, body, sink, context));
+  if (name === 'git-upload-pack') await service.uploadPack(address, body, sink, context);
+  else await withinTime(exchange, limits.pushMsMax, () => service.receivePack(address, body, sink, context));
   await sink.end();
+}
+
+/** Ends a push that takes too long: its body breaks off, its signal is aborted. */
+async function withinTime(exchange: Exchange, msMax: number, work: () => Promise<void>): Promise<void> {
+  const tooSlow = new PackhouseError('too-slow', `the push took longer than ${msMax} ms`, { limit_ms: msMax });
+  const timer = setTimeout(() => exchange.abort(tooSlow), Math.min(msMax, TIMER_MS_MAX));
+  try {
+    await work();
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function isService(name: string): name is GitServiceName {
@@ -94,12 +118,14 @@ async function admit(
   service: GitService,
   address: RepositoryAddress,
   name: GitServiceName,
+  admitted: Admitted,
 ): Promise<RequestContext> {
   const { headers } = exchange.incoming;
   const credentials = basicCredentials(headers.authorization);
   if (credentials === 'unreadable') throw new PackhouseError('unauthenticated', 'the Authorization header is not valid Basic');
   const access: Access = name === 'git-receive-pack' ? 'write' : 'read';
   const principal: Principal = await service.authorize(credentials, address, access);
+  if (principal.kind === 'token') admitted.token(principal.id);
   const gitProtocol = headers['git-protocol'];
   return {
     requestId: exchange.requestId,

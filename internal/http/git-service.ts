@@ -54,14 +54,14 @@ export interface ResponseSink {
  * | `unauthenticated` | 401 with `WWW-Authenticate: Basic realm="packhouse"` |
  * | `forbidden` | 403 |
  * | `repository-not-found` | 404, with one fixed text so that a private repository reads as a missing one |
- * | `body-stalled` | 408 |
+ * | `body-stalled`, `too-slow` | 408 |
  * | `too-large` | 413 |
  * | `unsupported` | 415 |
  * | `overloaded`, `shutting-down` | 503 with `Retry-After` |
  * | anything else | 500 that names only the request id; the error is in the log |
  *
  * Iterating `body` throws `body-truncated` (it ended early), `body-stalled` (nothing came for `http.idle_timeout`), `too-large`
- * (more decoded bytes than the service's limit), `bad-request` (broken chunking or gzip) or `shutting-down`: an implementation may
+ * (more decoded bytes than the service's limit), `bad-request` (broken chunking or gzip), `too-slow` or `shutting-down`: an implementation may
  * turn these into a report in git's own form. It may stop reading early; the rest is drained up to `http.drain_bytes_max`.
  */
 export interface GitService {

@@ -4,28 +4,10 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { codeOf } from '../base/mod.ts';
 import type { ResponseSink } from './git-service.ts';
-import { head, post, raw, serviceWith, startServer, thrower, until } from './http-testing.ts';
+import { head, post, raw, reader, serviceWith, startServer, thrower, until } from './http-testing.ts';
 
 /** 256 MiB in 256 KiB. */
 const bomb = gzipSync(Buffer.alloc(256 << 20), { level: 9 });
-
-/** A service that reads the body and remembers how that ended. */
-function reader() {
-  const ends: (string | undefined)[] = [];
-  let bytes = 0;
-  const service = serviceWith({
-    work: async (body) => {
-      try {
-        for await (const chunk of body) bytes += chunk.length;
-        ends.push('end');
-      } catch (error) {
-        ends.push(codeOf(error));
-        throw error;
-      }
-    },
-  });
-  return { service, ends, bytes: () => bytes };
-}
 
 test('a body shorter than its Content-Length is an error for the service and 400 for a client that listens', async () => {
   const { service, ends } = reader();

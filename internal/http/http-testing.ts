@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { createLogger, PackhouseError } from '../base/mod.ts';
+import { codeOf, createLogger, PackhouseError } from '../base/mod.ts';
 import type { GitService, RepositoryAddress, RequestContext, ResponseSink } from './git-service.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createHttpServer, type HttpConfig, type HttpServer } from './server.ts';
@@ -32,9 +32,28 @@ export function serviceWith(parts: Partial<GitService> & { readonly work?: Work 
   };
 }
 
+/** A service that reads the body and remembers how that ended. */
+export function reader() {
+  const ends: (string | undefined)[] = [];
+  let bytes = 0;
+  const service = serviceWith({
+    work: async (body) => {
+      try {
+        for await (const chunk of body) bytes += chunk.length;
+        ends.push('end');
+      } catch (error) {
+        ends.push(codeOf(error));
+        throw error;
+      }
+    },
+  });
+  return { service, ends, bytes: () => bytes };
+}
+
 export interface ConfigOverrides {
   readonly http?: Partial<HttpConfig['http']>;
   readonly limits?: Partial<HttpConfig['limits']>;
+  readonly push?: HttpConfig['push'];
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -51,8 +70,23 @@ export async function startServer(service: GitService, overrides: ConfigOverride
   const log = createLogger('debug');
   const metrics = createMetrics();
   const config: HttpConfig = {
-    http: { listen: '127.0.0.1:0', idleTimeoutMs: 10_000, drainTimeoutMs: 2_000, drainBytesMax: 8 << 20, ...overrides.http },
-    limits: { requestBytesMax: 1 << 30, fetchRequestBytesMax: 1 << 30, concurrentRequestsMax: 64, ...overrides.limits },
+    http: {
+      listen: '127.0.0.1:0',
+      idleTimeoutMs: 10_000,
+      drainTimeoutMs: 2_000,
+      drainBytesMax: 8 << 20,
+      forwardedHeader: '',
+      ...overrides.http,
+    },
+    push: { maxDurationMs: 60_000, ...overrides.push },
+    limits: {
+      requestBytesMax: 1 << 30,
+      fetchRequestBytesMax: 1 << 30,
+      concurrentRequestsMax: 64,
+      requestsPerAddressMax: 64,
+      requestsPerTokenMax: 64,
+      ...overrides.limits,
+    },
   };
   const server = createHttpServer({ service, config, log: recording(log, lines), metrics });
   const { url } = await server.listen();
@@ -105,12 +139,13 @@ export function post(
   url: string,
   body: NonNullable<RequestInit['body']>,
   headers: Record<string, string> = {},
+  service: 'upload-pack' | 'receive-pack' = 'upload-pack',
 ): Promise<Response> {
-  const path = '/o/r.git/git-upload-pack';
+  const path = `/o/r.git/git-${service}`;
   return fetch(url + path, {
     method: 'POST',
     body,
-    headers: { 'Content-Type': UPLOAD, ...headers },
+    headers: { 'Content-Type': service === 'upload-pack' ? UPLOAD : RECEIVE, ...headers },
     duplex: 'half',
   } as RequestInit);
 }

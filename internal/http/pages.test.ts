@@ -6,8 +6,15 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { createHttpServer } from './server.ts';
 
 const config = {
-  http: { listen: '127.0.0.1:0', idleTimeoutMs: 1000, drainTimeoutMs: 100, drainBytesMax: 1024 },
-  limits: { requestBytesMax: 1024, fetchRequestBytesMax: 1024, concurrentRequestsMax: 4 },
+  http: { listen: '127.0.0.1:0', idleTimeoutMs: 1000, drainTimeoutMs: 100, drainBytesMax: 1024, forwardedHeader: '' },
+  push: { maxDurationMs: 1000 },
+  limits: {
+    requestBytesMax: 1024,
+    fetchRequestBytesMax: 1024,
+    concurrentRequestsMax: 4,
+    requestsPerAddressMax: 4,
+    requestsPerTokenMax: 4,
+  },
 };
 
 function server(ready: () => Promise<void> = async () => {}, metrics: Metrics = createMetrics()) {

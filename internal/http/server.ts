@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
+import { Admission, type AdmissionLimits, type Admitted, clientOf } from './admission.ts';
 import { type App, createApp } from './app.ts';
 import { answerBrokenConnection, bodyErrorOf } from './connection-errors.ts';
 import { Exchange } from './exchange.ts';
@@ -17,11 +18,13 @@ export interface HttpConfig {
     readonly idleTimeoutMs: number;
     readonly drainTimeoutMs: number;
     readonly drainBytesMax: number;
+    /** Of a proxy in front; '' when there is none. */
+    readonly forwardedHeader: string;
   };
-  readonly limits: {
+  readonly push: { readonly maxDurationMs: number };
+  readonly limits: AdmissionLimits & {
     readonly requestBytesMax: number;
     readonly fetchRequestBytesMax: number;
-    readonly concurrentRequestsMax: number;
   };
 }
 
@@ -50,7 +53,7 @@ export function createHttpServer(parts: HttpServerParts): HttpServer {
   return new GitHttpServer(parts);
 }
 
-/** Invariant: `#exchanges` holds every request from its headers to the close of its answer; `#running` counts the git ones. */
+/** Invariant: `#exchanges` holds every request from its headers to the close of its answer; `#admission` counts the git ones. */
 class GitHttpServer implements HttpServer {
   readonly app: App;
   readonly #parts: HttpServerParts;
@@ -58,12 +61,13 @@ class GitHttpServer implements HttpServer {
   readonly #exchanges = new Set<Exchange>();
   readonly #bySocket = new WeakMap<object, Exchange>();
   readonly #byRequest = new WeakMap<IncomingMessage, Exchange>();
-  #running = 0;
+  readonly #admission: Admission;
   #stopping = false;
   #drained: Promise<void> | undefined;
 
   constructor(parts: HttpServerParts) {
     this.#parts = parts;
+    this.#admission = new Admission(parts.config.limits);
     this.app = createApp({
       ready: () => parts.service.ready(),
       stopping: () => this.#stopping,
@@ -143,24 +147,24 @@ class GitHttpServer implements HttpServer {
   async #serveGit({ incoming }: HttpBindings): Promise<void> {
     const exchange = this.#byRequest.get(incoming) as Exchange;
     const { service, config, metrics } = this.#parts;
+    let admitted: Admitted;
     try {
       if (incoming.headers['transfer-encoding'] !== undefined && incoming.headers['transfer-encoding'] !== 'chunked') {
         throw new PackhouseError('bad-request', 'only the transfer coding chunked is understood');
       }
-      if (this.#running >= config.limits.concurrentRequestsMax) {
-        throw new PackhouseError('overloaded', 'too many requests at a time; try again');
-      }
+      const forwarded = incoming.headers[config.http.forwardedHeader.toLowerCase()];
+      admitted = this.#admission.begin(clientOf(incoming.socket.remoteAddress, forwarded?.toString()));
     } catch (error) {
       return exchange.fail(error);
     }
-    this.#running += 1;
     metrics.inFlight(1);
     try {
-      if (await exchange.turn()) await serveGit(exchange, service, config.limits);
+      if (await exchange.turn())
+        await serveGit(exchange, service, { ...config.limits, pushMsMax: config.push.maxDurationMs }, admitted);
     } catch (error) {
       await exchange.fail(error);
     } finally {
-      this.#running -= 1;
+      admitted.end();
       metrics.inFlight(-1);
     }
   }

@@ -27,6 +27,7 @@ export function statusOf(error: unknown, requestId: string): StatusAnswer {
     case 'repository-not-found':
       return { status: 404, text: 'repository not found', headers: NONE };
     case 'body-stalled':
+    case 'too-slow':
       return told(408);
     case 'too-large':
       return told(413);

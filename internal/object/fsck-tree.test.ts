@@ -156,6 +156,21 @@ test("trees, and the blobs they name .gitmodules and .gitattributes, get git's v
   assert.ok(ours.size > 200, `${ours.size} of ${samples.length} objects had problems`);
 });
 
+test('CVE-2024-32002: a link into .git beside a folder of its name in other case is no error of git fsck, and none here', async () => {
+  const modules = '[submodule "x/y"]\n\tpath = A/modules/x\n\turl = https://example.com/hook.git\n';
+  const samples: Sample[] = [];
+  const add = (kind: Sample['kind'], data: string | Buffer): string => {
+    const sample = { kind, data: Buffer.from(data) };
+    samples.push(sample);
+    return repositoryOf([sample], 'sha1').oids[0]!;
+  };
+  const link = add('blob', '.git');
+  const folder = add('tree', entry('40000', 'modules', add('tree', entry('160000', 'x', link))));
+  const names = [entry('100644', '.gitmodules', add('blob', modules)), entry('40000', 'A', folder), entry('120000', 'a', link)];
+  add('tree', Buffer.concat(names));
+  assert.deepEqual([...(await assertSameVerdicts(samples, 'sha1'))], []);
+});
+
 test("the order of entries gets git's verdicts", async () => {
   const names = fc
     .array(fc.constantFrom('a', 'a', 'b', '-', '.', '/', '0', '\xff', '!'), { minLength: 1, maxLength: 3 })

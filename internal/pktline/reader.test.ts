@@ -60,7 +60,12 @@ describe('pkt-line reader', () => {
     assert.throws(() => encodePkts(['', 'x'.repeat(PKT_PAYLOAD_BYTES_MAX + 1)]), { code: 'pkt-line' });
   });
 
-  it('refuses length 0003 and lengths that are not hex, naming the offset over all chunks', () => {
+  it('takes 0001 and 0002 for delimiters, refuses 0003 and lengths that are not hex, naming the offset over all chunks', () => {
+    assert.deepEqual(takeAll(new PktReader(Buffer.from('000000010002'))), [
+      { kind: 'flush' },
+      { kind: 'delim' },
+      { kind: 'response-end' },
+    ]);
     for (const bad of ['0003', 'zzzz', '00 5', '-001', '0x10', '000g', '00\u00000', '\u0010004']) {
       const reader = new PktReader(Buffer.from('0005a'));
       reader.next();

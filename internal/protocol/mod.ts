@@ -39,6 +39,7 @@ export {
   encodeWantedRefs,
   type LsRefsAnswer,
   type LsRefsOptions,
+  lsRefsPieces,
   NAK,
   type ObjectInfo,
   type ResponseFraming,

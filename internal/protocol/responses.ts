@@ -87,6 +87,20 @@ export function encodeLsRefs(answer: LsRefsAnswer, options: LsRefsOptions): Buff
   return Buffer.concat([encodePkts(lsRefsLines(answer, options)), FLUSH]);
 }
 
+/** Lines of a piece of a long answer: some hundred KiB. */
+const PIECE_LINES = 4_096;
+
+/** The same answer in pieces, made as they are asked for: of a million refs it is 70 MB. */
+export function* lsRefsPieces(answer: LsRefsAnswer, options: LsRefsOptions): Generator<Buffer> {
+  let lines: string[] = [];
+  for (const line of lsRefsLines(answer, options)) {
+    if (lines.push(line) < PIECE_LINES) continue;
+    yield encodePkts(lines);
+    lines = [];
+  }
+  yield Buffer.concat([encodePkts(lines), FLUSH]);
+}
+
 function* lsRefsLines({ refs, head }: LsRefsAnswer, options: LsRefsOptions): Generator<string> {
   const prefixes = minimalPrefixes(options.refPrefixes);
   const symref = options.symrefs ? ` symref-target:${head.target}` : '';

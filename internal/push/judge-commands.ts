@@ -10,6 +10,8 @@ export interface Verdict {
 export interface JudgeOptions {
   /** Prefixes of refs that clients neither see nor may push to. */
   readonly hiddenRefs: readonly string[];
+  /** How many refs the repository may have. */
+  readonly refsMax: number;
 }
 
 const ZERO = /^0+$/;
@@ -24,9 +26,10 @@ export function isHidden(name: string, hiddenRefs: readonly string[]): boolean {
   );
 }
 
-/** What can be said of commands before anything else is known: names, duplicates (the first wins), hidden refs, HEAD's branch. */
+/** What can be said of commands before anything else is known: names, duplicates (the first wins), hidden refs, HEAD's branch, too many. */
 export function judgeCommands(commands: readonly RefCommand[], view: RepositoryView, options: JudgeOptions): Verdict[] {
   const seen = new Set<string>();
+  let room = options.refsMax - view.refs.size;
   return commands.map((command) => {
     const verdict: Verdict = { command, error: null };
     if (!isPushableRefName(command.ref)) verdict.error = 'funny refname';
@@ -34,6 +37,7 @@ export function judgeCommands(commands: readonly RefCommand[], view: RepositoryV
       verdict.error = isZero(command.new) ? 'deny deleting a hidden ref' : 'deny updating a hidden ref';
     } else if (seen.has(command.ref)) verdict.error = 'multiple updates for ref not allowed';
     else if (deletesHead(command, view)) verdict.error = 'deletion of the current branch prohibited';
+    else if (!isZero(command.new) && !view.refs.has(command.ref) && --room < 0) verdict.error = 'too many refs in the repository';
     seen.add(command.ref);
     return verdict;
   });

@@ -61,6 +61,7 @@ export class PushBench {
       memoryBytesMax: 8 << 20,
       createRepository: true,
       hiddenRefs: [],
+      refsMax: 1000,
       chunking: null,
       onPush: () => {},
       ...more,

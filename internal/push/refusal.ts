@@ -11,6 +11,11 @@ export function isMalformed(error: unknown): boolean {
 export function refusalOf(error: unknown): string | null {
   const code = codeOf(error);
   if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
-  const isClients = error instanceof PackError || code === 'body-truncated' || code === 'too-large' || code === 'walk-limit';
+  const isClients =
+    error instanceof PackError ||
+    code === 'body-truncated' ||
+    code === 'too-large' ||
+    code === 'too-slow' ||
+    code === 'walk-limit';
   return isClients ? messageOf(error) : null;
 }

@@ -29,6 +29,8 @@ export interface PushSettings {
   readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;
   readonly hiddenRefs: readonly string[];
+  /** How many refs a repository may have. */
+  readonly refsMax: number;
   /** Runs between the proof of a push and its commit: tests let something happen there. */
   readonly beforePublish?: () => Promise<void>;
   /** Told of each push that was answered, for the counters. */

@@ -6,6 +6,8 @@ import { RepositoryView } from './repository-view.ts';
 
 /** Summing up what is held costs a little, so it is done once in so many requests. */
 const EVICTION_INTERVAL = 32;
+/** A repository with so many refs is summed up at once. */
+const REFS_MANY = 10_000;
 
 interface Slot {
   view: RepositoryView | null;
@@ -83,7 +85,7 @@ export class Repositories {
         LayeredRefs.of(state.refs.filter((ref): ref is Ref => ref.oid !== null)),
       );
     }
-    this.#evict();
+    if (++this.#sinceEviction >= EVICTION_INTERVAL || slot.view.refs.size >= REFS_MANY) this.#evict();
     return slot.view;
   }
 
@@ -138,13 +140,18 @@ export class Repositories {
 
   /** Forgets the least recently used pools, and the repositories that show them, until the rest fits. One always stays. */
   #evict(): void {
-    if (++this.#sinceEviction < EVICTION_INTERVAL) return;
     this.#sinceEviction = 0;
+    const held = new Map<number, number>();
     let bytes = 0;
-    for (const pool of this.#pools.values()) bytes += pool.memoryBytes + 10_000;
-    for (const [id, pool] of this.#pools) {
+    const add = (poolId: number, more: number): void => {
+      held.set(poolId, (held.get(poolId) ?? 0) + more);
+      bytes += more;
+    };
+    for (const pool of this.#pools.values()) add(pool.poolId, pool.memoryBytes + 10_000);
+    for (const { view } of this.#slots.values()) if (view !== null) add(view.pool.poolId, view.memoryBytes);
+    for (const id of this.#pools.keys()) {
       if (bytes <= this.#memoryBytesMax || this.#pools.size === 1) break;
-      bytes -= pool.memoryBytes + 10_000;
+      bytes -= held.get(id) ?? 0;
       this.#pools.delete(id);
       for (const [key, slot] of this.#slots) if (slot.view?.pool.poolId === id && slot.running === null) this.#slots.delete(key);
     }

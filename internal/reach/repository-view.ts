@@ -9,6 +9,9 @@ import { flood, NodeSet } from './marks.ts';
 import type { PackReach } from './pack-reach.ts';
 import type { PoolView } from './pool-view.ts';
 
+/** A ref, and what is made of it for clients: measured with a million. */
+const REF_BYTES = 750;
+
 /** Some objects of a pack that has bitmaps: a set of positions. */
 export interface PackPart {
   readonly reach: PackReach;
@@ -61,6 +64,18 @@ export class RepositoryView {
     this.refs = refs;
     this.headChosen = state.head !== null;
     this.head = state.head ?? followedHead(refs.values());
+  }
+
+  /** Encoded answers among the memo. */
+  get memoBytes(): number {
+    let bytes = 0;
+    for (const value of this.memo.values()) if (value instanceof Buffer) bytes += value.length;
+    return bytes;
+  }
+
+  /** What it holds beside the pool's view, by estimate. */
+  get memoryBytes(): number {
+    return this.memoBytes + this.refs.size * REF_BYTES;
   }
 
   /** The view of the state that follows; what this one has found out goes over as far as it still holds. `pool`: the view of the pool by now. */

@@ -1,11 +1,12 @@
-import { constants, createDeflate, deflateSync } from 'node:zlib';
+import { createHash } from 'node:crypto';
+import { constants, deflateRawSync, deflateSync } from 'node:zlib';
 import { buildDelta, buildPack, commitBody, entry, entryHeader, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';
 
 /** A pack that no server may take, and the oid that its pusher points a ref at. */
 export interface MalformedPack {
   readonly name: string;
   readonly tip: string;
-  readonly make: () => Buffer | Promise<Buffer>;
+  readonly make: () => Buffer;
 }
 
 const BLOB = Buffer.from('what the tree holds\n');
@@ -19,7 +20,7 @@ const BASE = Buffer.alloc(65_536, 'all work and no play ');
 /** The same three sound objects in every pack: what is wrong is only what the case says. */
 export const SOUND_PACK = { tip: TIP, pack: buildPack(ENTRIES) };
 
-function malformed(name: string, make: () => Buffer | Promise<Buffer>, tip = TIP): MalformedPack {
+function malformed(name: string, make: () => Buffer, tip = TIP): MalformedPack {
   return { name, tip, make };
 }
 
@@ -48,20 +49,25 @@ function withCommit(name: string, commit: Buffer): MalformedPack {
   return malformed(name, () => buildPack([...ENTRIES, entry('commit', commit)]), oidOf('commit', commit));
 }
 
-/** A zlib stream of `length` zero bytes, made without holding them. */
-async function zeros(length: number): Promise<Buffer> {
-  const deflate = createDeflate({ level: constants.Z_BEST_COMPRESSION });
-  const chunks: Buffer[] = [];
-  deflate.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const piece = Buffer.alloc(1 << 20);
-  for (let left = length; left > 0; left -= piece.length) {
-    if (!deflate.write(piece.subarray(0, Math.min(left, piece.length)))) {
-      await new Promise((resolve) => deflate.once('drain', resolve));
-    }
-  }
-  deflate.end();
-  await new Promise((resolve) => deflate.once('end', resolve));
-  return Buffer.concat(chunks);
+const MIB = 1 << 20;
+
+/** A zlib stream of so many MiB of zero bytes, about a thousandth as long: one deflated MiB, again and again. */
+function zeros(mebibytes: number): Buffer {
+  const segment = deflateRawSync(Buffer.alloc(MIB), { level: 9, finishFlush: constants.Z_FULL_FLUSH });
+  const adler = Buffer.alloc(4);
+  // The sum of zeros is 1, the sum of sums their number.
+  adler.writeUInt32BE((((mebibytes * MIB) % 65_521) * 65_536 + 1) >>> 0);
+  return Buffer.concat([Buffer.from([0x78, 0x01]), ...Array<Buffer>(mebibytes).fill(segment), Buffer.from([0x03, 0x00]), adler]);
+}
+
+/** A pack of about 256 KiB with a blob of 256 MiB, which it says; and the commit that has it. */
+export function bigBlobPack(): { readonly pack: Buffer; readonly tip: string } {
+  const blob = createHash('sha1').update(`blob ${256 * MIB}\0`);
+  for (let i = 0; i < 256; i++) blob.update(Buffer.alloc(MIB));
+  const tree = treeBody([['100644', 'zeros', blob.digest('hex')]]);
+  const commit = commitBody(oidOf('tree', tree));
+  const entries = [Buffer.concat([entryHeader('blob', 256 * MIB), zeros(256)]), entry('tree', tree), entry('commit', commit)];
+  return { pack: buildPack(entries), tip: oidOf('commit', commit) };
 }
 
 function flipped(bytes: Buffer, at: number): Buffer {
@@ -161,17 +167,17 @@ const DELTA: readonly MalformedPack[] = [
 ];
 
 const BOMB: readonly MalformedPack[] = [
-  malformed('a zlib bomb: 10 bytes claimed, 256 MiB sent', async () =>
-    buildPack([...ENTRIES, Buffer.concat([entryHeader('blob', 10), await zeros(256 << 20)])]),
+  malformed('a zlib bomb: 10 bytes claimed, 1 GiB sent in 1 MiB', () =>
+    buildPack([...ENTRIES, Buffer.concat([entryHeader('blob', 10), zeros(1024)])]),
   ),
-  malformed('a tree of 256 MiB of nothing', async () =>
-    buildPack([...ENTRIES, Buffer.concat([entryHeader('tree', 256 << 20), await zeros(256 << 20)])]),
+  malformed('a tree of 256 MiB of nothing', () =>
+    buildPack([...ENTRIES, Buffer.concat([entryHeader('tree', 256 * MIB), zeros(256)])]),
   ),
-  malformed('a commit of 256 MiB of nothing', async () =>
-    buildPack([...ENTRIES, Buffer.concat([entryHeader('commit', 256 << 20), await zeros(256 << 20)])]),
+  malformed('a commit of 256 MiB of nothing', () =>
+    buildPack([...ENTRIES, Buffer.concat([entryHeader('commit', 256 * MIB), zeros(256)])]),
   ),
-  malformed('a delta of 256 MiB of nothing', async () =>
-    buildPack([...ENTRIES, Buffer.concat([entryHeader('ref', 256 << 20), Buffer.from(TIP, 'hex'), await zeros(256 << 20)])]),
+  malformed('a delta of 256 MiB of nothing', () =>
+    buildPack([...ENTRIES, Buffer.concat([entryHeader('ref', 256 * MIB), Buffer.from(TIP, 'hex'), zeros(256)])]),
   ),
   malformed('200,000 deltas on one another without a base', () => {
     const one = Buffer.concat([entryHeader('ofs', 4), Buffer.from([1]), deflateSync(Buffer.alloc(4))]);

@@ -12,7 +12,7 @@ export { FastImport, type FileChange } from './fast-import.ts';
 export { scratchFolder } from './folder.ts';
 export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';
 export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
-export { MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
+export { bigBlobPack, MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
 export { buildDelta, buildPack, commitBody, type DeltaOp, entry, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import {
+  bigBlobPack,
   buildPack,
   commitBody,
   describeOnStores,
@@ -47,7 +48,7 @@ describeOnStores('a malformed pack is refused in a form that git shows', {}, (se
 
   for (const malformed of MALFORMED_PACKS) {
     test(malformed.name, async () => {
-      const pack = await malformed.make();
+      const pack = malformed.make();
       const { pid } = server();
       const state = await everything();
       resetPeakMemory(pid);
@@ -62,6 +63,18 @@ describeOnStores('a malformed pack is refused in a form that git shows', {}, (se
       assert.equal(await everything(), state, 'nothing changed');
     });
   }
+
+  test('a zlib bomb that says what it is, 256 MiB in 256 KiB, is a blob like any other, in bounded memory', async () => {
+    const { pack, tip } = bigBlobPack();
+    assert.ok(pack.length < 0.3 * MIB, `${pack.length}`);
+    resetPeakMemory(server().pid);
+    const answer = await sendPush(url, [[ZERO_OID, tip, 'refs/heads/zeros']], pack);
+    assert.equal(refusalOf(answer), undefined);
+    const peak = peakMemoryBytes(server().pid);
+    assert.ok(peak < PEAK_BYTES_MAX, `the server's peak was ${Math.round(peak / MIB)} MiB`);
+    const rows = await server().query<{ bytes: number }>('select sum(extent_length)::float8 as bytes from packs');
+    assert.ok(rows[0]!.bytes < 8 * MIB, `${rows[0]!.bytes} bytes are stored`);
+  });
 
   test('what comes behind a pack is left alone, as git leaves it', async () => {
     const [first, second] = [commitBody(EMPTY_TREE, [], 'first\n'), commitBody(EMPTY_TREE, [], 'second\n')];

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -221,6 +222,30 @@ describeOnStores('push', {}, (server) => {
       assert.match(lines.join('\n'), /^ng /m, name);
     }
     assert.deepEqual([...(await remoteRefs(url)).keys()], ['refs/heads/main']);
+  });
+
+  test('of names that read as options is taken as git takes it, and nobody reads them as such', async () => {
+    const { local, url } = await pushed(server());
+    const tip = await git(['rev-parse', 'main'], { cwd: local });
+    const names = ['refs/heads/--upload-pack=touch%20pwned', 'refs/heads/-x', 'refs/tags/--help', 'refs/tags/-oProxyCommand=x'];
+    const { lines } = readPushAnswer(
+      await sendPush(
+        url,
+        names.map((name) => [ZERO_OID, tip, name]),
+        buildPack([]),
+      ),
+    );
+    assert.deepEqual(lines, ['unpack ok', ...names.map((name) => `ok ${name}`)]);
+    const folder = scratchFolder();
+    await git(['clone', '-q', '--mirror', url, join(folder, 'clone.git')]);
+    const { code, stderr } = await server().packhouse('eject', new URL(url).pathname.slice(1, -4), join(folder, 'eject.git'));
+    assert.equal(code, 0, stderr);
+    for (const copy of ['clone.git', 'eject.git']) {
+      const refs = await git(['for-each-ref', '--format=%(refname)'], { cwd: join(folder, copy) });
+      assert.deepEqual(refs.split('\n'), [...names, 'refs/heads/main'].sort());
+    }
+    // The server starts no program, so there is nothing to which a name could be an option.
+    assert.deepEqual(readdirSync(folder).sort(), ['clone.git', 'eject.git']);
   });
 
   test('with options, thin and from a shallow clone', async () => {
