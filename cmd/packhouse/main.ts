@@ -3,7 +3,7 @@
  * packhouse: the command line. One file a verb; exit codes: 0 done, 1 failed, 2 asked wrongly (arguments or configuration).
  */
 import { Command, CommanderError } from 'commander';
-import { messageOf } from '../../internal/base/mod.ts';
+import { armFailpoints, messageOf } from '../../internal/base/mod.ts';
 import { backupCommand, restoreCommand } from './backup.ts';
 import { catCommand } from './cat.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
@@ -68,6 +68,7 @@ for (const verb of verbs) program.addCommand(verb());
 everyCommand(program, (command) => command.exitOverride().showHelpAfterError(`(${command.name()} --help tells more)`));
 
 try {
+  armFailpoints(process.env.PACKHOUSE_FAILPOINTS ?? '');
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {

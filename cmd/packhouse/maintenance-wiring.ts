@@ -1,4 +1,4 @@
-import { type Logger, PackhouseError } from '../../internal/base/mod.ts';
+import { failpoint, type Logger, PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
@@ -63,6 +63,7 @@ export function rewriteSettings(config: Config, catalog: Catalog, store: PackSto
     log,
     leaseMs: config.maintenance.leaseMs,
     bitmapObjectsMin: config.maintenance.bitmapObjectsMin,
+    at: (point) => failpoint(`rewrite.${point}`),
     seal: config.seal,
     compaction: { ratio: compaction.ratio, packBytesMax: compaction.packBytesMax, deadPercent: compaction.deadPercent },
   };

@@ -1,3 +1,4 @@
+import { failpoint } from '../../internal/base/mod.ts';
 import type { Catalog } from '../../internal/catalog/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
 import {
@@ -27,6 +28,7 @@ export function sweepSettings(config: Config, rewrite: RewriteSettings): SweepSe
     confirmed: false,
     dryRun: false,
     thorough: false,
+    at: (point) => failpoint(`sweep.${point}`),
   };
 }
 
@@ -40,6 +42,7 @@ export function retireSettings(config: Config, catalog: Catalog, store: PackStor
     orphanPercentMax: config.sweep.condemnedPercentMax,
     confirmed: false,
     dryRun: false,
+    at: (point) => failpoint(`retire.${point}`),
   };
 }
 

@@ -1,7 +1,9 @@
 /**
- * base: what every room may lean on: the error class, assertions, logs, and the bound on the memory of large requests.
+ * base: what every room may lean on: the error class, assertions, logs, the bound on the memory of large requests, the moments at which
+ * tests strike.
  * Imports no other room.
  */
 export { assert, codeOf, messageOf, PackhouseError } from './errors.ts';
+export { armFailpoints, disarmFailpoints, FAILPOINTS, type Failpoint, failpoint } from './failpoint.ts';
 export { createLogger, type Logger, type LogLevel } from './log.ts';
 export { MemoryBudget, type MemoryClaim } from './memory-budget.ts';

@@ -5,7 +5,7 @@ import * as publishing from '../../db/queries/publish.ts';
 import * as reading from '../../db/queries/read.ts';
 import * as repositories from '../../db/queries/repositories.ts';
 import type { DB } from '../../db/queries/types.ts';
-import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, type Logger, PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { ChunkMoves } from './chunk-moves.ts';
@@ -304,9 +304,12 @@ export class Catalog {
     const pack = push.pack!;
     const work = async (client: PoolClient): Promise<string[]> => {
       await copyPackTables(client, push.poolId, pack.id, oidLength(format), pack.blocks, pack.graph);
+      await failpoint('push.mid-copy');
       if (pack.chunked !== undefined && pack.chunked.length > 0)
         await copyChunkTables(client, push.poolId, pack.id, pack.chunked, pack.chunkPackId);
-      return publishing.publishPush(client, request);
+      const statuses = await publishing.publishPush(client, request);
+      await failpoint('push.before-commit');
+      return statuses;
     };
     return inTransaction(this.#pool, work, (statuses) => statuses.includes('ok'));
   }

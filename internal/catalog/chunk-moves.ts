@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import * as moves from '../../db/queries/chunk-moves.ts';
 import { insertChunks } from '../../db/queries/chunks.ts';
 import { lockLeased, swapPacks } from '../../db/queries/maintenance.ts';
-import { codeOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { inTransaction } from './transaction.ts';
 
 /** A live pack of chunks. */
@@ -87,6 +87,7 @@ export class ChunkMoves {
           await insertChunks(client, poolId, output, hashes, offsets, lengths);
         }
         await swapPacks(client, poolId, epoch, token, inputs, [output], 'chunks');
+        await failpoint('chunks.mid-move');
       });
     } catch (error) {
       if (codeOf(error) === 'PH004')

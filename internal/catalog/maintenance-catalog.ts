@@ -1,6 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import * as queries from '../../db/queries/maintenance.ts';
-import { codeOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { copyRecipes } from './chunk-catalog.ts';
 import { copyPackTables } from './copy.ts';
@@ -149,6 +149,7 @@ export class MaintenanceCatalog {
         for (const output of swap.outputs) await writeOutput(client, swap, output);
         const outputs = swap.outputs.map((output) => output.packId);
         await queries.swapPacks(client, swap.poolId, swap.epoch, swap.token, swap.inputs, outputs, swap.reason);
+        await failpoint('rewrite.mid-swap');
       });
     } catch (error) {
       const code = codeOf(error);

@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { lockLeased, swapPacks } from '../../db/queries/maintenance.ts';
 import * as queries from '../../db/queries/sweep.ts';
-import { codeOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { type Swap, writeOutput } from './maintenance-catalog.ts';
 import { inTransaction } from './transaction.ts';
@@ -89,7 +89,9 @@ export class SweepCatalog {
   async condemn(roots: SweepRoots, condemned: Condemned, accepts: (news: SweepNews) => boolean): Promise<CondemnResult | null> {
     const work = async (client: PoolClient): Promise<CondemnResult | null> => {
       await queries.lockPool(client, roots.poolId);
-      return accepts(await newsOf(client, roots)) ? write(client, roots, condemned) : null;
+      const result = accepts(await newsOf(client, roots)) ? await write(client, roots, condemned) : null;
+      await failpoint('sweep.mid-condemn');
+      return result;
     };
     try {
       return await inTransaction(this.#pool, work, (result) => result !== null);

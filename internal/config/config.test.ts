@@ -199,6 +199,18 @@ test('fsck ids that are unknown, or stay errors whatever is said, are refused', 
   );
 });
 
+test('failpoints are refused where a server could be a real one', () => {
+  const env = { PACKHOUSE_FAILPOINTS: 'push.after-commit=kill' };
+  loadConfig({ env, flags: { 'http.listen': '127.0.0.1:1' } });
+  for (const flags of [{ 'auth.mode': 'token' }, { 'auth.mode': 'token', 'http.listen': '0.0.0.0:8080' }]) {
+    loadConfig({ flags });
+    assert.match(
+      refusal(() => loadConfig({ env, flags })),
+      /PACKHOUSE_FAILPOINTS: failpoints are for tests/,
+    );
+  }
+});
+
 test('listening beyond loopback without authentication is refused', () => {
   for (const listen of ['0.0.0.0:8080', '[::]:8080', '192.168.1.4:80', 'example.org:80', '128.0.0.1:1', '127.0.0.1.nip.io:80']) {
     assert.match(

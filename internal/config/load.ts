@@ -45,7 +45,7 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
     place(tree, key, chosen.parsed);
   }
   const loaded = { config: freeze(tree) as Config, sources, given } as LoadedConfig;
-  validateTogether(loaded);
+  validateTogether(loaded, options.env ?? {});
   return loaded;
 }
 
@@ -68,13 +68,18 @@ function validate(key: ConfigKey, written: GivenValue): unknown {
 }
 
 /** Rules between keys. */
-function validateTogether({ config, sources }: LoadedConfig): void {
+function validateTogether({ config, sources }: LoadedConfig, env: NonNullable<LoadOptions['env']>): void {
   if (config.auth.mode === 'none' && !isLoopbackListen(config.http.listen)) {
     throw new ConfigError(
       sources['http.listen'].where,
       `http.listen: refusing to listen on ${config.http.listen} without authentication: set auth.mode to 'token' or listen on 127.0.0.1`,
       { key: 'http.listen' },
     );
+  }
+  // They kill the process that asks for it: of no use but in tests, which serve themselves on loopback.
+  if ((env.PACKHOUSE_FAILPOINTS ?? '') !== '' && (config.auth.mode !== 'none' || !isLoopbackListen(config.http.listen))) {
+    const message = "failpoints are for tests: refused with auth.mode 'token' and beyond loopback";
+    throw new ConfigError('PACKHOUSE_FAILPOINTS', message, {});
   }
   const { s3 } = config.store;
   if (config.store.kind === 's3' && s3.endpoint === '') {

@@ -1,4 +1,4 @@
-import { messageOf } from '../base/mod.ts';
+import { failpoint, messageOf } from '../base/mod.ts';
 import { OidMap } from '../object/mod.ts';
 import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
 import type { FetchCommon } from '../protocol/mod.ts';
@@ -54,6 +54,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
     for await (const piece of coalesce(packPieces(input.view, layout, { ...options, onExpanded: () => void expanded++ }))) {
       silent = false;
+      await failpoint('fetch.mid-pack');
       sent += piece.length;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
     }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
-import { codeOf, type Logger, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, type Logger, PackhouseError } from '../base/mod.ts';
 import { Admission, type AdmissionLimits, type Admitted, clientOf } from './admission.ts';
 import { type App, createApp } from './app.ts';
 import { answerBrokenConnection, bodyErrorOf } from './connection-errors.ts';
@@ -190,6 +190,7 @@ class GitHttpServer implements HttpServer {
     for (const { outgoing } of this.#exchanges) if (!outgoing.headersSent) outgoing.shouldKeepAlive = false;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
+    await failpoint('serve.draining');
     if (await within(closed, config.http.drainTimeoutMs)) return;
     log.warn({ requests: this.#exchanges.size }, 'shutdown deadline: running requests are cut');
     const reason = new PackhouseError('shutting-down', 'the server is shutting down');

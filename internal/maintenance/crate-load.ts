@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, messageOf, PackhouseError } from '../base/mod.ts';
 import { encodeReachSidecar } from '../bitmap/mod.ts';
 import type { SwapOutput } from '../catalog/mod.ts';
 import { oidLength } from '../object/mod.ts';
@@ -90,6 +90,7 @@ export class CrateLoad {
     await catalog.maintenance.beginCrate({ key, tier: 'store', origin: this.#reason }, intents, leaseMs);
     await this.#settings.at?.('uploading', laid[0]!.swap.poolId);
     await store.put(key, this.#bytes(laid, signal), { signal });
+    await failpoint('rewrite.crate-put');
     await store.put(sidecarKey(key, 'idx'), Buffer.concat(laid.map(({ pack }) => pack.idx())), { signal });
     const crate = laid.map((one) => ({
       poolId: one.swap.poolId,

@@ -1,3 +1,4 @@
+import { failpoint } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 
@@ -91,6 +92,7 @@ async function inBatches(settings: RetireSettings, step: () => Promise<readonly 
 /** Sidecars first: a crate without them can be read, sidecars without their crate are nothing. */
 async function deleteCrate(store: PackStore, crate: string): Promise<void> {
   for (const extension of SIDECARS) await store.delete(sidecarKey(crate, extension));
+  await failpoint('retire.mid-crate');
   await store.delete(crate);
 }
 

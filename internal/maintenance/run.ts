@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf, type Logger, messageOf } from '../base/mod.ts';
+import { codeOf, failpoint, type Logger, messageOf } from '../base/mod.ts';
 import type { Catalog, Job } from '../catalog/mod.ts';
 
 /** One kind of maintenance work. */
@@ -76,7 +76,9 @@ async function takeOne(
   const about = { kind: kind.kind, ...(job.poolId === null ? {} : { pool: job.poolId }) };
   const seconds = (): number => Math.round(performance.now() - began) / 1000;
   try {
+    await failpoint('job.claimed');
     const report = await kind.run(job, AbortSignal.any([signal, lost.signal]));
+    await failpoint('job.done');
     await jobs.finish(job, report);
     log.info({ ...about, seconds: seconds(), report }, 'maintenance done');
     onJob(kind.kind, 'done', seconds());

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { codeOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { missing, type StoreOperation, short, unavailable } from './faults.ts';
 import { HandleCache, type OpenFile } from './handle-cache.ts';
 import { assertKey, assertPrefix, assertRange, isKey, isKeySegment } from './keys.ts';
@@ -74,6 +74,7 @@ class FsStore implements PackStore {
     try {
       const lengthBytes = await this.#writeTemporary(key, temporary, source, signal);
       signal?.throwIfAborted();
+      await failpoint('fs.file-written');
       await this.#attempt('put', key, () => this.#publish(key, temporary));
       return lengthBytes;
     } catch (error) {
@@ -238,6 +239,7 @@ class FsStore implements PackStore {
       throw error;
     });
     this.#handles.drop(path);
+    await failpoint('fs.file-renamed');
     await syncFolder(dirname(path));
   }
 

@@ -7,7 +7,7 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import { codeOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { AnswerFault, nameOf, type RequestContext, type S3Requests } from './s3-requests.ts';
 import { cutParts, type Part } from './source.ts';
 import type { PutSource } from './store.ts';
@@ -91,8 +91,11 @@ async function putParts(
   const opened: Upload = { target, key, uploadId, signal };
   const inFlight = new Set<Promise<void>>();
   try {
+    await failpoint('s3.multipart-made');
     const { sent, lengthBytes } = await sendAll(opened, failed, parts, inFlight);
+    await failpoint('s3.before-complete');
     await complete(opened, sent, lengthBytes);
+    await failpoint('s3.after-complete');
     return lengthBytes;
   } catch (error) {
     failed.abort(error);
@@ -148,11 +151,13 @@ async function begin(target: UploadTarget, key: string, signal: AbortSignal): Pr
 
 async function sendPart({ target, key, uploadId, signal }: Upload, number: number, { bytes, digest }: Part): Promise<SentPart> {
   const input = { Bucket: target.bucket, Key: key, UploadId: uploadId, PartNumber: number, Body: bytes };
-  return await target.requests.run({ operation: 'put', key, signal }, async (client, options) => {
+  const sent = await target.requests.run({ operation: 'put', key, signal }, async (client, options) => {
     const { ETag } = await client.send(withBodyDigest(new UploadPartCommand(input), digest), options);
     if (ETag === undefined) throw new AnswerFault(`no etag for part ${number} in the answer`);
     return { PartNumber: number, ETag };
   });
+  await failpoint('s3.part-sent');
+  return sent;
 }
 
 /**

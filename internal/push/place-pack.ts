@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { failpoint } from '../base/mod.ts';
 import type { NewPack, PackRecord } from '../catalog/mod.ts';
 import type { ChunkPack, PackPlace, ReceivedPack } from '../ingest/mod.ts';
 import {
@@ -87,6 +88,7 @@ class Uploads {
     if (tier === 'store') await catalog.beginStorePack(this.#poolId, id, key, this.lease);
     else await catalog.chunks.beginPack(this.#poolId, id, key, this.lease);
     this.#begun.push({ id, key });
+    await failpoint('push.intent-written');
     return key;
   }
 
@@ -107,6 +109,7 @@ async function placeChunks(chunkPack: ChunkPack, uploads: Uploads, view: Reposit
   const id = await catalog.reservePackId();
   const key = await uploads.begin(id, 'chunks');
   await writeChunkPack(store, key, { ...chunkPack, format: view.format, read: pieces(chunkPack.place) }, signal);
+  await failpoint('push.chunks-put');
   await writeManifest(store, key, [pushedChunks(id, chunkPack, view)], [], signal);
   await catalog.chunks.setUploaded(view.pool.poolId, id, uploads.lease, chunkPack);
   return id;
@@ -138,6 +141,7 @@ async function placeStored(
     },
     signal,
   );
+  await failpoint('push.crate-put');
   const { store } = uploads.settings;
   const recipes = pushedRecipes(view.pool.poolId, id, chunked, chunkPackId);
   await writeManifest(store, key, [pushedPack(id, stored, chunked.length, facts, proposed, view)], recipes, signal);

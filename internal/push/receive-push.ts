@@ -1,4 +1,4 @@
-import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
+import { codeOf, failpoint, messageOf, PackhouseError } from '../base/mod.ts';
 import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
 import { type IncomingReader, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
@@ -82,6 +82,7 @@ export async function receivePush(
     return writeReport(request, sink, refusal, verdicts);
   }
   try {
+    await failpoint('push.verified');
     const current = unpacked?.view ?? view;
     const tier = await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
     const refused = verdicts.filter((verdict) => verdict.error !== null).length;
@@ -116,6 +117,7 @@ async function createRepository(settings: PushSettings, push: PushRequest, reque
     // Another first push was faster: this one goes on into its repository.
     if (codeOf(error) !== 'repository-exists') throw error;
   }
+  await failpoint('push.repository-created');
   const view = await settings.repositories.open(push.owner, push.name);
   if (view === null)
     throw new PackhouseError('repository-not-found', `repository ${push.owner}/${push.name} was deleted meanwhile`);
@@ -274,6 +276,7 @@ async function publishOnce(
       view,
       standing.map(({ command }) => command),
     );
+    await failpoint('push.placed');
     await settings.beforePublish?.();
     const statuses = await publishOnChunks(
       settings.catalog,
@@ -293,6 +296,7 @@ async function publishOnce(
     );
     const failed = statuses.some((status) => status !== 'ok');
     published = request.atomic ? !failed : statuses.includes('ok');
+    await failpoint('push.after-commit');
     statuses.forEach((status, i) => {
       if (status !== 'ok') standing[i]!.error = 'failed to update ref';
       else if (failed && request.atomic) standing[i]!.error = 'atomic transaction failed';

@@ -1,3 +1,4 @@
+import { failpoint } from '../base/mod.ts';
 import { BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, SIDEBAND_64K_PAYLOAD_BYTES } from '../pktline/mod.ts';
 import { encodeReport, type ReceiveRequest } from '../protocol/mod.ts';
 import type { Verdict } from './judge-commands.ts';
@@ -45,6 +46,7 @@ export async function writeReport(
     const refs = verdicts.map(({ command, error }) => ({ ref: command.ref, error }));
     const version = request.reportStatus as 1 | 2;
     await sink.write(encodeReport({ unpack, refs }, { version, sideband: request.sideband }));
+    await failpoint('push.mid-report');
   }
   if (request.sideband) await sink.write(FLUSH);
   await sink.end();

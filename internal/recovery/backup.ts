@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { PackhouseError } from '../base/mod.ts';
+import { failpoint, PackhouseError } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { type RebuildReport, type RebuildSettings, rebuild } from './rebuild.ts';
@@ -43,6 +43,7 @@ export async function backup(settings: BackupSettings): Promise<BackupReport> {
   await catalog.snapshots.pin(pin, 'backup', PIN_SECONDS);
   try {
     const { key: draft, head } = await writeFullSnapshot(catalog, target, UNFINISHED, signal);
+    await failpoint('backup.snapshot-written');
     const key = `${SNAPSHOTS}${draft.slice(UNFINISHED.length)}`;
     const crates = await cratesOf(target, draft);
     const report = { snapshot: key, push: head.push, crates: crates.length, copied: 0, copiedBytes: 0 };
@@ -50,10 +51,12 @@ export async function backup(settings: BackupSettings): Promise<BackupReport> {
       settings.onProgress?.(`${i + 1} of ${crates.length}: ${crateKey}`);
       if (i % PIN_EVERY_CRATES === 0) await catalog.snapshots.pin(pin, 'backup', PIN_SECONDS);
       const copiedBytes = await copyCrate(store, target, crateKey, signal);
+      await failpoint('backup.crate-copied');
       if (copiedBytes > 0) report.copied++;
       report.copiedBytes += copiedBytes;
     }
     await copyObject(target, draft, target, key, signal);
+    await failpoint('backup.snapshot-placed');
     await removeOtherSnapshots(target, key);
     return report;
   } finally {
@@ -160,6 +163,7 @@ export async function restore(settings: RestoreSettings): Promise<RestoreReport>
     settings.onProgress?.(key);
     counts.copiedBytes += await copyObject(source, key, store, key, signal);
     counts.copied++;
+    await failpoint('restore.object-copied');
   }
   return { ...(await rebuild({ ...settings, adopt: false, reason: 'restore' })), ...counts };
 }

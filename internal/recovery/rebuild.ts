@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { codeOf, messageOf } from '../base/mod.ts';
+import { codeOf, failpoint, messageOf } from '../base/mod.ts';
 import type { Catalog, CatalogLoad, StagedPack } from '../catalog/mod.ts';
 import type { IncomingLinks } from '../reach/mod.ts';
 import { type AdoptedUpdate, Adopter, plain } from './adopt.ts';
@@ -76,7 +76,9 @@ export async function rebuild(settings: RebuildSettings): Promise<RebuildReport>
     // Without a snapshot the manifests are all there is.
     const staged = settings.adopt || chain === null ? newer : [];
     for (const crate of staged) await stageCrate(settings, load, crate, settings.adopt, onProblem);
+    await failpoint('rebuild.staged');
     const packs = await bringBack(settings, load, new Set(staged.flatMap((crate) => crate.packs.map(nameOf))), onProblem);
+    await failpoint('rebuild.before-names');
     await load.publishNames(knownNumbers(chain, newer));
     return { newer, ...packs };
   });
@@ -182,6 +184,7 @@ async function bringBack(
       if (found !== null && newer.has(nameOf(pack))) links.set(nameOf(pack), found.links);
       if (found?.idxMatches === false) onProblem(`the .idx of ${pack.crateKey} is not that of pack ${pack.packId}`);
       counts.storePacks++;
+      await failpoint('rebuild.pack-read');
       if (found !== null) counts.objects += pack.objectCount;
     } catch (error) {
       const kind = lossOf(error);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Logger, messageOf, PackhouseError } from '../base/mod.ts';
+import { failpoint, type Logger, messageOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog, CatalogState, LastSnapshot } from '../catalog/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import { putSnapshot, SNAPSHOTS, type SnapshotHead, textSum } from './snapshot-format.ts';
@@ -97,9 +97,11 @@ async function write(
 ): Promise<SnapshotReport> {
   const { key, head } = nameOf(state, previous);
   const { storedBytes, sha256 } = await putSnapshot(store, key, head, state.sections, signal);
+  await failpoint('snapshot.put');
   const { chain, ordinal } = head;
   const { snapshot, pushId, fingerprint, takenAt } = state;
   await catalog.snapshots.record({ key, chain, ordinal, snapshot, pushId, storedBytes, sha256, fingerprint, takenAt });
+  await failpoint('snapshot.recorded');
   if (ordinal === 0) {
     await removeOlderChains(catalog, store, key).catch((error: unknown) => {
       log?.warn({ error: messageOf(error) }, 'older snapshots could not be removed');

@@ -39,6 +39,8 @@ export interface TestServer {
   query<T extends pg.QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<T[]>;
   /** Another verb of the CLI, with the server's configuration. */
   packhouse(...args: readonly string[]): Promise<CliResult>;
+  /** The same with more environment. */
+  packhouseWith(env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<CliResult>;
   /** SIGTERM; resolves with the exit code. */
   stop(): Promise<number | null>;
   /** SIGKILL, as a crash: nothing is tidied. */
@@ -46,9 +48,14 @@ export interface TestServer {
   /** Starts the server again on the same data and port, after `stop` or `kill9`. */
   restart(): Promise<void>;
   /** Another server process on the same catalog and store; it is stopped by the caller. */
-  startPeer(env: Readonly<Record<string, string>>): Promise<TestPeer>;
+  startPeer(env: Readonly<Record<string, string>>, options?: PeerOptions): Promise<TestPeer>;
   /** Stops the server and deletes what it stored. */
   close(): Promise<void>;
+}
+
+export interface PeerOptions {
+  /** It may end before it is ready: that is what the test is about. */
+  readonly mayDie?: boolean;
 }
 
 export interface TestPeer {
@@ -57,6 +64,8 @@ export interface TestPeer {
   log(): string;
   stop(): Promise<number | null>;
   kill9(): Promise<void>;
+  /** Resolves when the process is gone, whyever: with its exit code, null when it was killed. */
+  exited(): Promise<number | null>;
   restart(): Promise<void>;
 }
 
@@ -126,15 +135,19 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     log: () => running.log,
     query: async (sql, values = []) => (await connect().query(sql, [...values])).rows,
     packhouse: (...args) => runCli(args, env),
+    packhouseWith: (more, ...args) =>
+      runCli(args, { ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir), ...more }),
     stop: () => running.stop(),
     kill9: async () => {
       if (database === undefined) await disconnect();
       await running.kill();
     },
     restart: () => running.start(),
-    async startPeer(more) {
+    async startPeer(more, { mayDie = false } = {}) {
       const peer = new Running({ ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir), ...more }, []);
-      await peer.start();
+      await peer.start().catch(async (error: unknown) => {
+        if (!mayDie) throw error;
+      });
       return {
         url: peer.url,
         get pid() {
@@ -143,6 +156,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
         log: () => peer.log,
         stop: () => peer.stop(),
         kill9: () => peer.kill(),
+        exited: () => peer.exited(),
         restart: () => peer.start(),
       };
     },
@@ -212,6 +226,10 @@ class Running {
     const code = await this.#exit;
     clearTimeout(timer);
     return code;
+  }
+
+  exited(): Promise<number | null> {
+    return this.#exit;
   }
 
   async kill(): Promise<void> {
