@@ -129,7 +129,6 @@ const SHORT: ReadonlySet<Failpoint> = new Set([
   'push.after-commit',
   'fs.file-written',
   's3.part-sent',
-  's3.after-complete',
   'rewrite.crate-put',
   'rewrite.mid-swap',
   'chunks.mid-move',
