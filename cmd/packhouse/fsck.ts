@@ -5,8 +5,8 @@ import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import { type FsckSummary, fsck, type Problem, problemLine } from '../../internal/maintenance/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, STORE_KEYS, withDatabase } from './cli.ts';
+import { openStore } from './open-store.ts';
 import { progressLine } from './verb-parts.ts';
-import { openStore } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 

@@ -5,7 +5,7 @@ import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { loadCommandConfig, withDatabase } from './cli.ts';
-import { openStore } from './wiring.ts';
+import { openStore } from './open-store.ts';
 
 /** What a verb that reads objects works with. */
 export interface Rooms {

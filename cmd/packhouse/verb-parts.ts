@@ -4,7 +4,7 @@ import type { Config } from '../../internal/config/mod.ts';
 import { migrate } from '../../internal/migrations/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import { withDatabase } from './cli.ts';
-import { openStore } from './wiring.ts';
+import { openStore } from './open-store.ts';
 
 /** Runs the work of a verb with catalog and store; SIGINT and SIGTERM abort its signal, so that it tidies up before the process ends. `migrates`: a new database gets its schema. */
 export async function withStore<T>(

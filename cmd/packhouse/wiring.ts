@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { createAuthorizer } from '../../internal/auth/mod.ts';
 import { type Logger, MemoryBudget } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
@@ -9,11 +8,12 @@ import { createHttpServer, createMetrics, type GitService, type Metrics } from '
 import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
-import { createFsStore, createS3Store, type PackStore, withCounters } from '../../internal/packstore/mod.ts';
+import { withCounters } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
-import { maintain } from './maintenance-wiring.ts';
+import { runMaintenanceProcess } from './maintenance-process.ts';
+import { openStore } from './open-store.ts';
 
 /** What strangers are told that they talk to: the generation of its behaviour on the wire, not its patch level. */
 const AGENT = 'packhouse1';
@@ -81,8 +81,8 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       await Promise.all([catalog.check(), store.check()]);
     });
     const maintaining = new AbortController();
-    const onJob: Metrics['maintenanceJob'] = (kind, result, seconds) => metrics.maintenanceJob(kind, result, seconds);
-    const maintenance = maintain({ config, catalog, store, log, onJob }, AbortSignal.any([signal, maintaining.signal]));
+    const ends = AbortSignal.any([signal, maintaining.signal]);
+    const maintenance = runMaintenanceProcess({ config, databaseUrl, log, metrics }, ends);
     try {
       await serveUntil(signal, service, config, log, metrics, onListening);
     } finally {
@@ -146,11 +146,6 @@ function chunkingOf({ chunking }: Config): ChunkingParameters {
   // Sizes that cannot be cut with stop the server here, not the first large push.
   new FastCdcCutter({ minBytes, avgBytes, maxBytes });
   return { thresholdBytes, minBytes, avgBytes, maxBytes };
-}
-
-export function openStore(config: Config): PackStore {
-  if (config.store.kind === 'fs') return createFsStore({ root: join(config.data.dir, 'packs') });
-  return createS3Store(config.store.s3);
 }
 
 function gitService(

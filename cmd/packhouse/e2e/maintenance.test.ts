@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getPriority } from 'node:os';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FastImport, git, makeRepository, scratchFolder, startServer, type TestServer } from '../../../internal/testkit/mod.ts';
@@ -52,6 +53,21 @@ describe('maintenance beside serving', () => {
     }
   }
 
+  test('maintenance is a process of lower priority, that is replaced when it dies and gone when its server is', async () => {
+    const server = await start([]);
+    const processes = (): number[] =>
+      [...server.log().matchAll(/"pid":(\d+),"msg":"maintenance runs/g)].map(([, pid]) => Number(pid));
+    await until(async () => processes().length === 1);
+    const [first] = processes();
+    await until(async () => getPriority(first) > getPriority(server.pid));
+    process.kill(first!, 'SIGKILL');
+    await until(async () => processes().length === 2);
+    const second = processes()[1]!;
+    await until(async () => getPriority(second) > getPriority(server.pid));
+    await server.kill9();
+    await until(async () => !isAlive(second));
+  });
+
   test('a server seals by itself, says so, and is stopped in good order', async () => {
     const server = await start(['--seal-packs', '3']);
     const local = await makeRepository();
@@ -61,9 +77,12 @@ describe('maintenance beside serving', () => {
     await assertClones(server, local);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     assert.match(metrics, /packhouse_maintenance_jobs_total\{kind="seal",result="done"\} [1-9]/);
-    const sealed = await server.packhouse('seal', 'o/r', '--now', '--json');
-    assert.equal(sealed.code, 0, sealed.stderr);
-    assert.equal(JSON.parse(sealed.stdout).left, 0);
+    // Packs that the server is sealing at the moment are left to it.
+    await until(async () => {
+      const sealed = await server.packhouse('seal', 'o/r', '--now', '--json');
+      assert.equal(sealed.code, 0, sealed.stderr);
+      return JSON.parse(sealed.stdout).left === 0;
+    });
     // One or two, as the sizes of what was sealed before have it.
     assert.deepEqual(
       (await packs(server)).map(({ tier }) => tier),
@@ -140,3 +159,12 @@ describe('maintenance beside serving', () => {
     await assertClones(server, local);
   });
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
