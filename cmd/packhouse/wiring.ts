@@ -3,7 +3,7 @@ import { type Logger, MemoryBudget } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
 import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
-import { advertise, type FetchSettings, serveFetch } from '../../internal/fetch/mod.ts';
+import { advertise, type FetchSettings, PackUris, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
 import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
@@ -70,6 +70,13 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
       logRetentionSeconds: config.fetch.serveLogValues ? config.sweep.retentionMs / 1000 : 0,
       durationMsMax: config.fetch.maxDurationMs,
       bitmapCommitsMin: config.fetch.bitmapCommitsMin,
+      packUris: config.fetch.packfileUris
+        ? new PackUris({
+            store,
+            bytesMin: config.fetch.packfileUrisBytesMin,
+            lifeSeconds: config.fetch.packfileUrisLifeMs / 1000,
+          })
+        : null,
       hiddenRefs,
       onFetch: (kind, objects) => {
         metrics.fetch(kind === 'negotiation' ? 'empty' : kind);

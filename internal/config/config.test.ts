@@ -245,6 +245,16 @@ test('an s3 store needs an endpoint, and keys come in pairs', () => {
   );
 });
 
+test('packs by URL need an s3 store, and URLs that end before what they show is deleted', () => {
+  const s3 = { 'store.kind': 's3', 'store.s3.endpoint': 'http://127.0.0.1:8000' };
+  const refused = (flags: Record<string, string>): string =>
+    refusal(() => loadConfig({ flags: { 'fetch.packfile_uris': 'true', ...flags } }));
+  assert.match(refused({}), /fetch\.packfile_uris: needs store\.kind 's3'/);
+  assert.match(refused({ ...s3, 'fetch.packfile_uris_life': '2h' }), /fetch\.packfile_uris_life: expected/);
+  assert.match(refused({ ...s3, 'fetch.packfile_uris_life': '500ms' }), /fetch\.packfile_uris_life: expected/);
+  assert.equal(loadConfig({ flags: { ...s3, 'fetch.packfile_uris': 'true' } }).config.fetch.packfileUris, true);
+});
+
 test('what is printed shows sources and no secret', () => {
   const env = { PACKHOUSE_STORE_S3_SECRET_ACCESS_KEY: 'hunter2', PACKHOUSE_STORE_S3_ACCESS_KEY_ID: 'key' };
   const loaded = loadConfig({ env, flags: { 'database.url': 'postgres://minerva:hunter2@db:5432/packhouse' } });

@@ -50,6 +50,11 @@ export const KEYS = {
 
   'store.kind': choice(['fs', 's3'], 'fs', 'Where packs are kept: a local folder (fs) or an object store (s3).'),
   'store.s3.endpoint': text('', 'URL of the object store.', endpoint),
+  'store.s3.public_endpoint': text(
+    '',
+    'The same as clients reach it, for fetch.packfile_uris; empty: store.s3.endpoint.',
+    endpoint,
+  ),
   'store.s3.region': text('us-east-1', 'Region that requests are signed for.', z.string().min(1)),
   'store.s3.bucket': text('packhouse', 'Bucket that holds the packs.', z.string().min(1)),
   'store.s3.access_key_id': text('', "Access key; empty takes the SDK's usual sources."),
@@ -72,6 +77,9 @@ export const KEYS = {
   'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.'),
   'fetch.bitmap_commits_min': count(200, 'A fetch of fewer commits compares trees instead of asking reachability bitmaps.'),
   'fetch.serve_log_values': flag(true, 'Serve wants by oid of what refs pointed at before, while that is retained.'),
+  'fetch.packfile_uris': flag(false, 'Clients that ask for it get whole packs from the object store itself, by signed URLs.'),
+  'fetch.packfile_uris_life': duration('5m', 'How long such a URL can be used, by whoever has it; fetch.max_duration at most.'),
+  'fetch.packfile_uris_bytes_min': size('1MiB', 'Smaller packs come in the answer.'),
 
   'cache.bytes_max': size('256MiB', 'Memory for cached pack ranges, indexes and commit graphs.'),
 

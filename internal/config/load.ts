@@ -81,6 +81,19 @@ function validateTogether({ config, sources }: LoadedConfig, env: NonNullable<Lo
     const message = "failpoints are for tests: refused with auth.mode 'token' and beyond loopback";
     throw new ConfigError('PACKHOUSE_FAILPOINTS', message, {});
   }
+  const { packfileUris, packfileUrisLifeMs, maxDurationMs } = config.fetch;
+  if (packfileUris && config.store.kind !== 's3') {
+    throw new ConfigError(sources['fetch.packfile_uris'].where, "fetch.packfile_uris: needs store.kind 's3'", {
+      key: 'fetch.packfile_uris',
+    });
+  }
+  if (packfileUris && (packfileUrisLifeMs < 1000 || packfileUrisLifeMs > maxDurationMs)) {
+    throw new ConfigError(
+      sources['fetch.packfile_uris_life'].where,
+      'fetch.packfile_uris_life: expected a second at least and fetch.max_duration at most: what is replaced is deleted after that',
+      { key: 'fetch.packfile_uris_life' },
+    );
+  }
   const { s3 } = config.store;
   if (config.store.kind === 's3' && s3.endpoint === '') {
     throw new ConfigError(sources['store.kind'].where, "store.s3.endpoint: must be set when store.kind is 's3'", {

@@ -93,7 +93,7 @@ export async function advertise(settings: FetchSettings, request: AdvertiseReque
     return version === 2 ? bytes.subarray(SERVICE_LINE_BYTES) : bytes;
   }
   if (view === null) throw notFound(request);
-  if (version === 2) return encodeV2Advertisement({ format: view.format, ...identity });
+  if (version === 2) return encodeV2Advertisement({ format: view.format, packfileUris: settings.packUris !== null, ...identity });
   return advertisement(view, request, version, () =>
     encodeUploadPackAdvertisement({
       version,

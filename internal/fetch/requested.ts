@@ -29,6 +29,8 @@ export async function readUploadRequest(
   const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   const options = { format: view.format, limits: settings.protocolLimits };
   const version = protocolVersion(gitProtocol);
-  if (version === 2) return { version, request: parseV2Request(bytes, options) };
+  if (version === 2) {
+    return { version, request: parseV2Request(bytes, { ...options, packfileUris: settings.packUris !== null }) };
+  }
   return { version, request: parseV0Request(bytes, options) };
 }

@@ -1,12 +1,13 @@
 import { failpoint, messageOf } from '../base/mod.ts';
 import { OidMap } from '../object/mod.ts';
-import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
-import type { FetchCommon } from '../protocol/mod.ts';
+import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, DELIM, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
+import { encodePackfileHeader, encodePackfileUris, type FetchCommon, type ResponseFraming } from '../protocol/mod.ts';
 import { commitRange, type RepositoryView } from '../reach/mod.ts';
 import { coalesce } from './coalesce.ts';
 import { compileFilter } from './filter.ts';
 import { layOut } from './layout.ts';
 import { commitOf, FetchRefusal, type Wants } from './negotiate.ts';
+import { type PackUris, takeByUri } from './pack-uris.ts';
 import { selectObjects } from './select.ts';
 import type { AnswerSink, FetchSettings } from './settings.ts';
 import type { ShallowPlan } from './shallow.ts';
@@ -23,6 +24,16 @@ interface PlanInput {
   readonly shallow: ShallowPlan;
   readonly request: Pick<FetchCommon, 'thinPack' | 'ofsDelta' | 'includeTag' | 'filter'>;
   readonly signal: AbortSignal;
+  /** Set when the client may get packs from the store itself. */
+  readonly byUri?: ByUri | undefined;
+}
+
+export interface ByUri {
+  readonly uris: PackUris;
+  /** Those that the client takes, such as `https`. */
+  readonly protocols: readonly string[];
+  /** The sections of the URIs and of the pack are begun with the answer, since it is known late which packs those are. */
+  readonly framing: ResponseFraming;
 }
 
 export interface SendInput extends PlanInput {
@@ -33,13 +44,15 @@ export interface SendInput extends PlanInput {
 
 /** The pack that a client lacks: chosen, laid out, then sent. Ends with a flush where there is a sideband. */
 export async function sendPack(settings: FetchSettings, input: SendInput, sink: AnswerSink): Promise<void> {
-  const { sidebandBytes, request } = input;
+  const { sidebandBytes, request, byUri } = input;
+  // Before the pack's section has begun, nothing may come on its sideband.
+  let begun = byUri === undefined;
   let silent = true;
   const keepalive =
     sidebandBytes === 0
       ? null
       : setInterval(() => {
-          if (silent) void sink.write(KEEPALIVE).catch(() => {});
+          if (silent && begun) void sink.write(KEEPALIVE).catch(() => {});
           silent = true;
         }, KEEPALIVE_SECONDS * 1000);
   const progress = async (text: string): Promise<void> => {
@@ -48,7 +61,14 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   let sent = 0;
   let expanded = 0;
   try {
-    const { layout, options } = await planPack(input, settings.bitmapCommitsMin);
+    const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
+    if (byUri !== undefined) {
+      await sink.write([
+        ...(uris.length > 0 ? [encodePackfileUris(uris, byUri.framing), DELIM] : []),
+        encodePackfileHeader(byUri.framing),
+      ]);
+      begun = true;
+    }
     const count = layout.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
@@ -64,7 +84,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {
     // The client learns that the pack is not whole; the log learns why.
-    if (sidebandBytes > 0 && !input.signal.aborted) {
+    if (sidebandBytes > 0 && begun && !input.signal.aborted) {
       await sink
         .write(encodeSideband(BAND_ERROR, `upload-pack: the pack could not be sent whole: ${shortOf(error)}\n`, sidebandBytes))
         .catch(() => {});
@@ -91,7 +111,7 @@ export async function planPack(input: PlanInput, bitmapCommitsMin: number) {
       : { cut: (node: number) => shallow.cut.has(node), hadCut: (node: number) => shallow.cut.has(node) };
   const range = commitRange(graph, [...heads, ...shallow.extraWants], input.common, cut);
   const filter = await compileFilter(view, request.filter);
-  const selection = await selectObjects({
+  const everything = await selectObjects({
     view,
     range,
     wanted: [...wants.nodes, ...heads, ...shallow.extraWants],
@@ -103,15 +123,21 @@ export async function planPack(input: PlanInput, bitmapCommitsMin: number) {
     bitmapCommitsMin,
     signal,
   });
+  const { byUri } = input;
+  const { uris, rest: selection } =
+    byUri === undefined || request.filter !== null
+      ? { uris: [], rest: everything }
+      : await takeByUri(byUri.uris, view, everything, byUri.protocols);
   const thin = request.thinPack && !shallow.isShallow && request.filter === null;
   const layout = await layOut(view, selection, {
     filter,
     ofsDelta: request.ofsDelta,
-    thinVerbatim: thin || (input.common.length === 0 && request.filter === null),
+    // What comes by URI is there only after the rest has been read: nothing may be a delta of it.
+    thinVerbatim: uris.length === 0 && (thin || (input.common.length === 0 && request.filter === null)),
     takesThin: thin,
     thinBases: thin ? selection.had : new OidMap(graph.oidBytes),
   });
-  return { layout, options: { ofsDelta: request.ofsDelta, signal } };
+  return { layout, options: { ofsDelta: request.ofsDelta, signal }, uris };
 }
 
 function annotatedTags(view: RepositoryView): number[] {

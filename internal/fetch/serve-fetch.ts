@@ -184,10 +184,14 @@ async function serveV2(
     await sink.write([encodeShallowInfo(shallow.update ?? { shallow: [], unshallow: [] }, framing), DELIM]);
   }
   if (wantedRefs.length > 0) await sink.write([encodeWantedRefs(wantedRefs, framing), DELIM]);
-  await sink.write(encodePackfileHeader(framing));
+  const byUri =
+    settings.packUris === null || request.packfileUris.length === 0
+      ? undefined
+      : { uris: settings.packUris, protocols: request.packfileUris, framing };
+  if (byUri === undefined) await sink.write(encodePackfileHeader(framing));
   await sendPack(
     settings,
-    { view, wants, common: known, shallow, request, sidebandBytes: SIDEBAND_64K_PAYLOAD_BYTES, signal },
+    { view, wants, common: known, shallow, request, sidebandBytes: SIDEBAND_64K_PAYLOAD_BYTES, signal, byUri },
     sink,
   );
 }

@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/mod.ts';
 import type { ProtocolLimits } from '../protocol/mod.ts';
 import type { Repositories } from '../reach/mod.ts';
+import type { PackUris } from './pack-uris.ts';
 
 /** What a fetch works with; made once, by the wiring. */
 export interface FetchSettings {
@@ -16,6 +17,8 @@ export interface FetchSettings {
   readonly durationMsMax: number;
   /** An answer of fewer commits is found by comparing trees, not by bitmaps. */
   readonly bitmapCommitsMin: number;
+  /** Null: every pack comes in the answer. */
+  readonly packUris: PackUris | null;
   readonly hiddenRefs: readonly string[];
   /** Told of each answer, for the counters. */
   readonly onFetch: (

@@ -56,6 +56,9 @@ export function withCounters(store: PackStore, onRequest: OnRequest): PackStore 
         (bytes) => bytes.length,
       ),
     head: (key) => counted('head', () => store.head(key), none),
+    // No request is made.
+    presignGet:
+      store.presignGet && ((key, lifeSeconds) => (store.presignGet as NonNullable<PackStore['presignGet']>)(key, lifeSeconds)),
     delete: (key) => counted('delete', () => store.delete(key), none),
     list,
     removeUnfinished: (olderThanSeconds) => counted('remove-unfinished', () => store.removeUnfinished(olderThanSeconds), none),

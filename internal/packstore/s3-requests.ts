@@ -3,6 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { StoreOperation } from './faults.ts';
 import { createGate } from './gate.ts';
+import type { SigningKey } from './presign.ts';
 
 export interface S3ConnectionOptions {
   /** `http://host:port` or `https://…`, without the bucket. */
@@ -79,6 +80,8 @@ export interface S3Requests {
    * by `attempt` is final and passes through.
    */
   run<T>(context: RequestContext, attempt: Attempt<T>): Promise<T>;
+  /** What requests are signed with now. */
+  credentials(): Promise<SigningKey>;
   close(): void;
 }
 
@@ -119,7 +122,7 @@ export function createS3Requests(options: S3ConnectionOptions): S3Requests {
     }
   }
 
-  return { run, close: () => client.destroy() };
+  return { run, credentials: () => client.config.credentials(), close: () => client.destroy() };
 }
 
 function createClient(options: S3ConnectionOptions): S3Client {
@@ -128,7 +131,10 @@ function createClient(options: S3ConnectionOptions): S3Client {
   return new S3Client({
     endpoint: options.endpoint,
     region: options.region,
-    credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+    // Without a key the SDK looks where it usually does.
+    ...(options.accessKeyId !== '' && {
+      credentials: { accessKeyId: options.accessKeyId, secretAccessKey: options.secretAccessKey },
+    }),
     forcePathStyle: options.pathStyle ?? true,
     // Tries are counted here, not there: a short body needs them too, and the error must tell their number.
     maxAttempts: 1,

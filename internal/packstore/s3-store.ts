@@ -12,6 +12,7 @@ import {
 import { assert, PackhouseError } from '../base/mod.ts';
 import { missing, short } from './faults.ts';
 import { assertKey, assertPrefix, assertRange, isKey } from './keys.ts';
+import { type PresignInput, presignGet } from './presign.ts';
 import {
   AnswerFault,
   createS3Requests,
@@ -32,6 +33,8 @@ export interface S3StoreOptions extends S3ConnectionOptions {
   readonly concurrency?: number;
   /** Make the bucket when it is not there, before the first operation. */
   readonly createBucket?: boolean;
+  /** The service as those reach it who get URLs; `endpoint` unless told. */
+  readonly publicEndpoint?: string;
   /** Keys asked for at a time by `list`; 1000 unless told. */
   readonly listPageKeys?: number;
 }
@@ -50,6 +53,7 @@ class S3Store implements PackStore {
   readonly #bucket: string;
   readonly #requests: S3Requests;
   readonly #target: UploadTarget;
+  readonly #presign: Pick<PresignInput, 'endpoint' | 'region' | 'bucket' | 'pathStyle'>;
   readonly #listPageKeys: number;
   readonly #createBucket: boolean;
   #bucketReady: Promise<void> | undefined;
@@ -62,6 +66,8 @@ class S3Store implements PackStore {
     this.#bucket = options.bucket;
     this.#requests = createS3Requests(options);
     this.#target = { requests: this.#requests, bucket: options.bucket, partSizeBytes, concurrency };
+    const { endpoint, publicEndpoint, region, bucket, pathStyle = true } = options;
+    this.#presign = { endpoint: publicEndpoint || endpoint, region, bucket, pathStyle };
     this.#listPageKeys = options.listPageKeys ?? 1000;
     this.#createBucket = options.createBucket ?? false;
   }
@@ -93,6 +99,11 @@ class S3Store implements PackStore {
     assertKey(key);
     await this.#ready();
     return await this.#describe({ operation: 'head', key });
+  }
+
+  async presignGet(key: string, lifeSeconds: number): Promise<string> {
+    assertKey(key);
+    return presignGet({ ...this.#presign, ...(await this.#requests.credentials()), key, lifeSeconds, now: new Date() });
   }
 
   async delete(key: string): Promise<void> {

@@ -54,6 +54,11 @@ export interface PackStore {
   put(key: string, source: PutSource, options?: PutOptions): Promise<number>;
   get(key: string, options: GetOptions): Promise<Buffer>;
   head(key: string): Promise<StoredObject | null>;
+  /**
+   * A URL by which whoever has it reads the whole object until `lifeSeconds` are over, without asking us; undefined where the store has no such
+   * thing. Says nothing about whether the object is there.
+   */
+  readonly presignGet?: ((key: string, lifeSeconds: number) => Promise<string>) | undefined;
   delete(key: string): Promise<void>;
   /** The objects whose keys start with `prefix` (any beginning of a key, or empty). */
   list(prefix: string): AsyncIterable<StoredObject>;

@@ -31,6 +31,8 @@ export interface ReceivePackAdvertisement extends ServerIdentity {
 
 export interface V2Advertisement extends ServerIdentity {
   readonly format: ObjectFormat;
+  /** Whether clients may be told to get packs elsewhere. */
+  readonly packfileUris?: boolean;
 }
 
 /**
@@ -65,7 +67,7 @@ export function encodeV2Advertisement(input: V2Advertisement): Buffer {
     'version 2',
     `agent=${input.agent}`,
     'ls-refs=unborn',
-    'fetch=shallow wait-for-done filter ref-in-want sideband-all',
+    `fetch=shallow wait-for-done filter ref-in-want sideband-all${input.packfileUris ? ' packfile-uris' : ''}`,
     'server-option',
     `object-format=${input.format}`,
     ...(input.sessionId === null ? [] : [`session-id=${input.sessionId}`]),

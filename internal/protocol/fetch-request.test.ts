@@ -232,7 +232,16 @@ describe('fetch request, v2', () => {
       done: true,
       waitForDone: true,
       sidebandAll: true,
+      packfileUris: [],
     });
+  });
+
+  it('takes packfile-uris where they were advertised', () => {
+    const parse = (...lines: readonly string[]): V2Request =>
+      parseV2Request(body('command=fetch', DELIM, ...lines, FLUSH), { format: 'sha1', limits: LIMITS, packfileUris: true });
+    assert.partialDeepStrictEqual(parse('packfile-uris https,http'), { packfileUris: ['https', 'http'] });
+    assert.partialDeepStrictEqual(parse('done'), { packfileUris: [] });
+    assert.throws(() => parse('packfile-uris a', 'packfile-uris b'), /multiple packfile-uris lines forbidden/);
   });
 
   it('gives ls-refs and object-info', () => {

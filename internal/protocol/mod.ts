@@ -34,6 +34,7 @@ export {
   encodeLsRefs,
   encodeObjectInfo,
   encodePackfileHeader,
+  encodePackfileUris,
   encodeShallowInfo,
   encodeShallowUpdate,
   encodeWantedRefs,

@@ -10,6 +10,7 @@ import {
   encodeLsRefs,
   encodeObjectInfo,
   encodePackfileHeader,
+  encodePackfileUris,
   encodeShallowInfo,
   encodeShallowUpdate,
   encodeWantedRefs,
@@ -89,6 +90,10 @@ describe('fetch answer', () => {
     assert.deepEqual(lines(encodeWantedRefs([{ name: 'refs/heads/\xff', oid: 'aa' }], PLAIN)), [
       'wanted-refs\n',
       'aa refs/heads/\xff\n',
+    ]);
+    assert.deepEqual(lines(encodePackfileUris([{ checksum: 'cc', uri: 'https://x/y?z' }], PLAIN)), [
+      'packfile-uris\n',
+      'cc https://x/y?z\n',
     ]);
     assert.deepEqual(lines(encodePackfileHeader(PLAIN)), ['packfile\n']);
   });

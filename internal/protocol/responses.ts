@@ -39,7 +39,7 @@ export function encodeShallowUpdate(update: ShallowUpdate): Buffer {
 
 /**
  * Sections of a v2 fetch response. Each ends without its delimiter: the caller puts DELIM between sections and FLUSH, or the pack, at
- * the end. Their order is acknowledgments, shallow-info, wanted-refs, packfile (gitprotocol-v2, "fetch").
+ * the end. Their order is acknowledgments, shallow-info, wanted-refs, packfile-uris, packfile (gitprotocol-v2, "fetch").
  */
 export function encodeShallowInfo(update: ShallowUpdate, framing: ResponseFraming): Buffer {
   return section('shallow-info', shallowLines(update), framing);
@@ -61,6 +61,18 @@ export function encodeWantedRefs(
 export function encodeAcknowledgments(common: readonly string[], ready: boolean, framing: ResponseFraming): Buffer {
   const lines = common.length === 0 ? ['NAK\n'] : common.map((oid) => `ACK ${oid}\n`);
   return section('acknowledgments', ready ? [...lines, 'ready\n'] : lines, framing);
+}
+
+/** `packfile-uris`: packs that the client gets itself, by their trailers in hex. */
+export function encodePackfileUris(
+  packs: readonly { readonly checksum: string; readonly uri: string }[],
+  framing: ResponseFraming,
+): Buffer {
+  return section(
+    'packfile-uris',
+    packs.map(({ checksum, uri }) => `${checksum} ${uri}\n`),
+    framing,
+  );
 }
 
 /** The line that opens the pack; the pack follows on the sideband, always with packets of up to 65520 bytes. */

@@ -161,6 +161,8 @@ export interface V2FetchRequest extends V2Capabilities, FetchCommon {
   readonly done: boolean;
   readonly waitForDone: boolean;
   readonly sidebandAll: boolean;
+  /** Protocols by which the client gets packs itself; empty: none. */
+  readonly packfileUris: readonly string[];
 }
 
 export interface V2ObjectInfoRequest extends V2Capabilities {

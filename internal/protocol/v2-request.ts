@@ -8,6 +8,8 @@ import type { ProtocolLimits, V2Capabilities, V2FetchRequest, V2LsRefsRequest, V
 export interface V2RequestOptions {
   readonly format: ObjectFormat;
   readonly limits: ProtocolLimits;
+  /** Whether the advertisement has `packfile-uris`. */
+  readonly packfileUris?: boolean;
 }
 
 type Command = Exclude<V2Request['command'], 'none'>;
@@ -181,8 +183,13 @@ function parseFetch(lines: Lines, capabilities: V2Capabilities, options: V2Reque
   const args = new FetchArgs(options.format, options.limits);
   const flags = new Set<string>();
   const wantRefs = new Set<string>();
+  const packfileUris: string[] = [];
   takeArguments(lines, 'expected flush after fetch arguments', (line) => {
-    if (FETCH_FLAGS.has(line)) flags.add(line);
+    const protocols = options.packfileUris ? after(line, 'packfile-uris ') : null;
+    if (protocols !== null && packfileUris.length > 0)
+      throw new ProtocolError('protocol', 'multiple packfile-uris lines forbidden');
+    if (protocols !== null) packfileUris.push(...protocols.split(','));
+    else if (FETCH_FLAGS.has(line)) flags.add(line);
     else if (!takeFetchLine(line, args, wantRefs, options.limits)) throw unexpected(line);
   });
   args.deepenRelative = flags.has('deepen-relative');
@@ -202,6 +209,7 @@ function parseFetch(lines: Lines, capabilities: V2Capabilities, options: V2Reque
     done: flags.has('done'),
     waitForDone: flags.has('wait-for-done'),
     sidebandAll: flags.has('sideband-all'),
+    packfileUris,
   };
 }
 

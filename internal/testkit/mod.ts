@@ -33,6 +33,7 @@ export {
   fetchCommand,
   packet,
   type RefUpdate,
+  readPackets,
   readPushAnswer,
   refusalOf,
   sendFetch,
