@@ -29,6 +29,7 @@ export interface CatalogOptions {
 
 /** How many pack ids one process reserves at a time. */
 const PACK_IDS_RESERVED = 64;
+const CONNECTIONS_KEPT = 4;
 const BRANCH_DEFAULT = 'refs/heads/main';
 
 /** The catalog in PostgreSQL: repositories, refs, packs and their indexes. Holds connections, no state but reserved pack ids. */
@@ -55,6 +56,9 @@ export class Catalog {
     this.#pool = new pg.Pool({
       connectionString: options.url,
       max: options.poolMax ?? 16,
+      // A new connection signs in, plans and compiles for longer than a small push takes: some stay however long nobody asks.
+      min: Math.min(CONNECTIONS_KEPT, options.poolMax ?? 16),
+      idleTimeoutMillis: 60_000,
       connectionTimeoutMillis: 10_000,
       statement_timeout: options.statementTimeoutMs ?? 60_000,
       // A connection that is half open answers nothing: the wait for an answer ends a little after the statement must have.
