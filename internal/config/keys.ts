@@ -82,6 +82,10 @@ export const KEYS = {
   'fetch.packfile_uris_bytes_min': size('1MiB', 'Smaller packs come in the answer.'),
 
   'cache.bytes_max': size('256MiB', 'Memory for cached pack ranges, indexes and commit graphs.'),
+  'cache.answer_bytes_max': size(
+    '16MiB',
+    'Memory for how packs were put together that were sent lately, to send them again; 0 for none.',
+  ),
 
   'limits.request_bytes_max': size(
     '16GiB',

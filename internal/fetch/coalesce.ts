@@ -7,26 +7,46 @@ const LARGE_BYTES = 16_384;
  * Gathers small pieces, so that an answer of a hundred thousand edges is not a hundred thousand packets and writes. The bytes and their
  * order stay the same.
  */
-export async function* coalesce(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let gathered = Buffer.allocUnsafe(GATHERED_BYTES);
-  let used = 0;
-  for await (const piece of pieces) {
-    let rest = piece;
-    while (rest.length > 0) {
-      if (rest.length >= LARGE_BYTES && used === 0) {
-        yield rest;
-        break;
+export class Gathering {
+  #gathered = Buffer.allocUnsafe(GATHERED_BYTES);
+  #used = 0;
+
+  /** Takes a piece in; what is ready to go is added to `out`. */
+  add(piece: Buffer, out: Buffer[]): void {
+    for (let at = 0; at < piece.length; ) {
+      const left = piece.length - at;
+      if (left >= LARGE_BYTES && this.#used === 0) {
+        out.push(at === 0 ? piece : piece.subarray(at));
+        return;
       }
-      const taken = Math.min(rest.length, GATHERED_BYTES - used);
-      rest.copy(gathered, used, 0, taken);
-      used += taken;
-      rest = rest.subarray(taken);
-      if (used < GATHERED_BYTES) continue;
-      yield gathered.subarray(0, used);
-      // What was handed on belongs to the receiver.
-      gathered = Buffer.allocUnsafe(GATHERED_BYTES);
-      used = 0;
+      const taken = Math.min(left, GATHERED_BYTES - this.#used);
+      piece.copy(this.#gathered, this.#used, at, at + taken);
+      this.#used += taken;
+      at += taken;
+      if (this.#used === GATHERED_BYTES) this.finish(out);
     }
   }
-  if (used > 0) yield gathered.subarray(0, used);
+
+  /** Adds what is left to `out`. */
+  finish(out: Buffer[]): void {
+    if (this.#used === 0) return;
+    out.push(this.#gathered.subarray(0, this.#used));
+    // What was handed on belongs to the receiver.
+    this.#gathered = Buffer.allocUnsafe(GATHERED_BYTES);
+    this.#used = 0;
+  }
+}
+
+/** The pieces of a stream, gathered. */
+export async function* coalesce(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const gathering = new Gathering();
+  const out: Buffer[] = [];
+  for await (const piece of pieces) {
+    gathering.add(piece, out);
+    if (out.length === 0) continue;
+    yield* out;
+    out.length = 0;
+  }
+  gathering.finish(out);
+  yield* out;
 }

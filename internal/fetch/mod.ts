@@ -4,6 +4,7 @@
  * fit, and only edges are written anew.
  */
 export { type AdvertiseRequest, advertise } from './advertise.ts';
+export { AnswerCache } from './answers.ts';
 export { PackUris } from './pack-uris.ts';
 export { type FetchRequest, serveFetch } from './serve-fetch.ts';
 export type { AnswerSink, FetchSettings } from './settings.ts';

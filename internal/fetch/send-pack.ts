@@ -3,30 +3,19 @@ import { OidMap } from '../object/mod.ts';
 import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, DELIM, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
 import { encodePackfileHeader, encodePackfileUris, type FetchCommon, type ResponseFraming } from '../protocol/mod.ts';
 import { commitRange, type RepositoryView } from '../reach/mod.ts';
+import type { AnswerRecorder, KeptAnswer, PlanInput } from './answers.ts';
 import { coalesce } from './coalesce.ts';
 import { compileFilter } from './filter.ts';
+import { keptPieces } from './kept-pieces.ts';
 import { layOut } from './layout.ts';
-import { commitOf, FetchRefusal, type Wants } from './negotiate.ts';
-import { type PackUris, takeByUri } from './pack-uris.ts';
+import { commitOf, FetchRefusal } from './negotiate.ts';
+import { type PackUri, type PackUris, takeByUri } from './pack-uris.ts';
 import { selectObjects } from './select.ts';
 import type { AnswerSink, FetchSettings } from './settings.ts';
-import type { ShallowPlan } from './shallow.ts';
 import { packPieces } from './write-pack.ts';
 
 /** After this much silence a client with a sideband is told that the work goes on. */
 const KEEPALIVE_SECONDS = 5;
-
-interface PlanInput {
-  readonly view: RepositoryView;
-  readonly wants: Wants;
-  /** Common commits, as nodes. */
-  readonly common: readonly number[];
-  readonly shallow: ShallowPlan;
-  readonly request: Pick<FetchCommon, 'thinPack' | 'ofsDelta' | 'includeTag' | 'filter'>;
-  readonly signal: AbortSignal;
-  /** Set when the client may get packs from the store itself. */
-  readonly byUri?: ByUri | undefined;
-}
 
 export interface ByUri {
   readonly uris: PackUris;
@@ -36,7 +25,12 @@ export interface ByUri {
   readonly framing: ResponseFraming;
 }
 
-export interface SendInput extends PlanInput {
+interface UriPlanInput extends PlanInput {
+  /** Set when the client may get packs from the store itself. */
+  readonly byUri?: ByUri | undefined;
+}
+
+export interface SendInput extends UriPlanInput {
   readonly request: FetchCommon;
   /** Longest sideband payload, 0 for a bare pack. */
   readonly sidebandBytes: number;
@@ -59,28 +53,35 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     if (sidebandBytes > 0 && !request.noProgress) await sink.write(encodeSideband(BAND_PROGRESS, text, sidebandBytes));
   };
   let sent = 0;
-  let expanded = 0;
+  const { answers } = settings;
   try {
-    const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
+    // URIs are made for one client, and run out.
+    const key = byUri === undefined ? await answers.keyOf(input) : null;
+    const kept = key === null ? null : answers.get(key);
+    const recorder = key === null ? null : answers.recorder();
+    const pack = kept === null ? await newPack(settings, input, recorder) : keptPack(input, kept);
     if (byUri !== undefined) {
+      const { uris } = pack;
       await sink.write([
         ...(uris.length > 0 ? [encodePackfileUris(uris, byUri.framing), DELIM] : []),
         encodePackfileHeader(byUri.framing),
       ]);
       begun = true;
     }
-    const count = layout.objectCount;
+    const count = pack.objectCount;
     await progress(`Enumerating objects: ${count}, done.\n`);
     if (count > 0) await progress(`Counting objects: 100% (${count}/${count}), done.\n`);
-    for await (const piece of coalesce(packPieces(input.view, layout, { ...options, onExpanded: () => void expanded++ }))) {
+    for await (const piece of pack.pieces) {
       silent = false;
       await failpoint('fetch.mid-pack');
       sent += piece.length;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
     }
     // No delta is searched for here, and a stored entry that is copied is what git calls pack-reused.
-    await progress(`Total ${count} (delta 0), reused 0 (delta 0), pack-reused ${count - expanded}\n`);
+    await progress(`Total ${count} (delta 0), reused 0 (delta 0), pack-reused ${count - pack.expandedCount()}\n`);
     if (sidebandBytes > 0) await sink.write(FLUSH);
+    const answer = kept === null ? recorder?.finish({ objectCount: count, expandedCount: pack.expandedCount() }) : null;
+    if (key !== null && answer) answers.keep(key, answer);
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {
     // The client learns that the pack is not whole; the log learns why.
@@ -95,13 +96,35 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   }
 }
 
+interface SentPack {
+  readonly objectCount: number;
+  readonly uris: readonly PackUri[];
+  /** Each worth a write. */
+  readonly pieces: AsyncIterable<Buffer>;
+  /** Known once all pieces were taken. */
+  readonly expandedCount: () => number;
+}
+
+async function newPack(settings: FetchSettings, input: UriPlanInput, recorder: AnswerRecorder | null): Promise<SentPack> {
+  let expanded = 0;
+  const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
+  const pieces = packPieces(input.view, layout, { ...options, recorder, onExpanded: () => void expanded++ });
+  return { objectCount: layout.objectCount, uris, pieces: coalesce(pieces), expandedCount: () => expanded };
+}
+
+function keptPack({ view, signal }: PlanInput, kept: KeptAnswer): SentPack {
+  const { objectCount, expandedCount } = kept;
+  const { bytes, poolId } = view.pool;
+  return { objectCount, uris: [], pieces: keptPieces(bytes, poolId, kept, signal), expandedCount: () => expandedCount };
+}
+
 /** What the client is told: of its own request the reason, of what is stored nothing, since errors name packs and objects of whole pools. */
 function shortOf(error: unknown): string {
   return error instanceof FetchRefusal ? messageOf(error).replace(/\s+/g, ' ').slice(0, 200) : 'the server failed to read it';
 }
 
 /** What an answer is made of: the objects that the client lacks, chosen and laid out. */
-export async function planPack(input: PlanInput, bitmapCommitsMin: number) {
+export async function planPack(input: UriPlanInput, bitmapCommitsMin: number) {
   const { view, wants, shallow, request, signal } = input;
   const { graph } = view.pool;
   const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);

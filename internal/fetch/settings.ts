@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/mod.ts';
 import type { ProtocolLimits } from '../protocol/mod.ts';
 import type { Repositories } from '../reach/mod.ts';
+import type { AnswerCache } from './answers.ts';
 import type { PackUris } from './pack-uris.ts';
 
 /** What a fetch works with; made once, by the wiring. */
@@ -20,6 +21,7 @@ export interface FetchSettings {
   /** Null: every pack comes in the answer. */
   readonly packUris: PackUris | null;
   readonly hiddenRefs: readonly string[];
+  readonly answers: AnswerCache;
   /** Told of each answer, for the counters. */
   readonly onFetch: (
     kind: 'ls-refs' | 'negotiation' | 'clone' | 'fetch' | 'object-info',

@@ -14,6 +14,7 @@ import {
 } from '../packformat/mod.ts';
 import { breath } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
+import type { AnswerRecorder } from './answers.ts';
 import { type Layout, type Part, placeOf } from './layout.ts';
 import type { EntryList } from './layout-part.ts';
 import { chunkedEntries } from './write-chunked.ts';
@@ -36,6 +37,8 @@ export interface WriteOptions {
   readonly signal: AbortSignal;
   /** Told of each object that is compressed anew instead of copied. */
   readonly onExpanded: () => void;
+  /** Told how the pack is put together, where that is to be kept. */
+  readonly recorder?: AnswerRecorder | null;
 }
 
 /** The pack of an answer, piece by piece: header, parts in order, checksum. */
@@ -43,11 +46,12 @@ export async function* packPieces(view: RepositoryView, layout: Layout, options:
   const [only] = layout.parts;
   if (layout.parts.length === 1 && only!.kind === 'verbatim') {
     // One whole pack, without chunked blobs or with none of them: header and checksum are the stored ones.
-    yield* readRange(view, only!.pack, 0, only!.pack.lengthBytes, options.signal);
+    yield* readRange(view, only!.pack, 0, only!.pack.lengthBytes, options);
     return;
   }
   const hash = createHash(view.format);
   const header = encodePackHeader(layout.objectCount);
+  options.recorder?.made(header);
   hash.update(header);
   yield header;
   const writer = new EntryWriter(view, layout, options);
@@ -57,16 +61,19 @@ export async function* packPieces(view: RepositoryView, layout: Layout, options:
       yield piece;
     }
   }
-  yield hash.digest();
+  const trailer = hash.digest();
+  options.recorder?.made(trailer);
+  yield trailer;
 }
 
 function partPieces(view: RepositoryView, part: Part, writer: EntryWriter, options: WriteOptions): AsyncIterable<Buffer> {
   switch (part.kind) {
     case 'verbatim':
-      return readRange(view, part.pack, 12, part.pack.lengthBytes - view.pool.graph.oidBytes, options.signal);
+      return readRange(view, part.pack, 12, part.pack.lengthBytes - view.pool.graph.oidBytes, options);
     case 'entries':
       return writer.entries(part.pack, part.entries);
     case 'chunked':
+      options.recorder?.giveUp();
       return chunkedEntries(view.pool.reader.chunked, part, options);
   }
 }
@@ -77,9 +84,10 @@ async function* readRange(
   pack: Pack,
   from: number,
   to: number,
-  signal: AbortSignal,
+  { signal, recorder }: WriteOptions,
 ): AsyncGenerator<Buffer> {
   const { bytes, poolId } = view.pool;
+  recorder?.stretch(pack, from, to - from);
   const read = (at: number): Promise<readonly Buffer[]> => {
     const views = bytes.views(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
     views.catch(() => {});
@@ -139,7 +147,7 @@ class EntryWriter {
         continue;
       }
       const bytes = await read;
-      const copy = new SpanCopy(bytes);
+      const copy = new SpanCopy(pack, span.offset, bytes, this.#options.recorder ?? null);
       for (let i = span.first; i <= span.last; i++) {
         const pause = breath();
         if (pause) await pause;
@@ -229,27 +237,38 @@ class EntryWriter {
     let head: Buffer | 'as-it-is' | null = 'as-it-is';
     if (header.type === ENTRY_OFS_DELTA) head = this.#deltaHead(entries, i, moved);
     else if (header.type === ENTRY_REF_DELTA && !this.#layout.mayBase(pack, bytes, header.baseAt)) head = null;
+    const { recorder } = this.#options;
     if (head === null) {
-      yield* await this.#expanded(entries, i);
+      for (const piece of await this.#expanded(entries, i)) {
+        recorder?.made(piece);
+        yield piece;
+      }
     } else if (head === 'as-it-is') {
-      yield* readRange(this.#view, pack, span.offset, end, this.#options.signal);
+      yield* readRange(this.#view, pack, span.offset, end, this.#options);
     } else {
+      recorder?.made(head);
       yield head;
-      yield* readRange(this.#view, pack, span.offset + header.headerBytes, end, this.#options.signal);
+      yield* readRange(this.#view, pack, span.offset + header.headerBytes, end, this.#options);
     }
   }
 }
 
 /** A copy of a span in which some stretches are others. Nothing is copied as long as none is. */
 class SpanCopy {
+  readonly #pack: Pack;
+  readonly #offset: number;
   readonly #bytes: Buffer;
+  readonly #recorder: AnswerRecorder | null;
   #out: Buffer | null = null;
   #used = 0;
   /** From here on the bytes are to be copied. */
   #from = 0;
 
-  constructor(bytes: Buffer) {
+  constructor(pack: Pack, offset: number, bytes: Buffer, recorder: AnswerRecorder | null) {
+    this.#pack = pack;
+    this.#offset = offset;
     this.#bytes = bytes;
+    this.#recorder = recorder;
   }
 
   /** Where a byte of the span comes to stand, if nothing before it is replaced any more. */
@@ -260,12 +279,15 @@ class SpanCopy {
   /** Puts a piece in the place of `[at, end)`; called again for the same place, behind the piece before. */
   replace(at: number, end: number, piece: Buffer): void {
     const out = this.#room(Math.max(0, at - this.#from) + piece.length);
+    this.#recorder?.stretch(this.#pack, this.#offset + this.#from, Math.max(0, at - this.#from));
+    this.#recorder?.made(piece);
     if (at > this.#from) this.#used += this.#bytes.copy(out, this.#used, this.#from, at);
     this.#used += piece.copy(out, this.#used);
     this.#from = end;
   }
 
   finish(): Buffer {
+    this.#recorder?.stretch(this.#pack, this.#offset + this.#from, this.#bytes.length - this.#from);
     if (this.#out === null) return this.#bytes;
     const out = this.#room(this.#bytes.length - this.#from);
     this.#used += this.#bytes.copy(out, this.#used, this.#from);
