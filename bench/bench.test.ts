@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { git, scratchFolder, testStores } from '../internal/testkit/mod.ts';
 import { budgetLines, budgetsOf } from './budgets.ts';
+import { type Curve, growthOf, isMet, plotOf, threeFrom } from './growth.ts';
 import { type ItemResult, resultOf } from './measure.ts';
 import { cpuSecondsOf, parseStat } from './processes.ts';
 import { PushChain } from './pushes.ts';
@@ -155,11 +156,35 @@ test('budgets are those of single operations', () => {
   assert.match(budgetLines(budgetsOf([push], 1500)), /^push of 1 commit: statements +7 +<= 6 +missed$/m);
 });
 
+test('a curve is judged from its smallest to its largest size, and drawn from zero', () => {
+  const curve: Curve = {
+    what: 'x',
+    unit: 'ms',
+    goal: 'flat',
+    points: [
+      { label: '1 ref', size: 1, packhouse: 1, git: 8 },
+      { label: '100 refs', size: 100, packhouse: 2, git: 8 },
+    ],
+  };
+  assert.deepEqual(growthOf(curve, 'packhouse'), { cost: 2, size: 100 });
+  assert.equal(isMet(curve), false);
+  assert.equal(isMet({ ...curve, goal: 'linear' }), true);
+  assert.deepEqual(plotOf(curve).split('\n'), [
+    'x, ms: × 2.00 for × 100, git × 1.00; goal flat: missed',
+    `     1 ref  Packhouse    1.00 ${'█'.repeat(4)}`,
+    `            git          8.00 ${'█'.repeat(32)}`,
+    `  100 refs  Packhouse    2.00 ${'█'.repeat(8)}`,
+    `            git          8.00 ${'█'.repeat(32)}`,
+  ]);
+  assert.deepEqual(threeFrom(5), [5, 50, 500]);
+});
+
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 
 interface Report {
   readonly rows: Row[];
   readonly differences: string[];
+  readonly curves: Curve[];
   readonly budgets: { readonly what: string }[];
 }
 
@@ -192,4 +217,19 @@ test('a small run measures what users wait for', async () => {
   const push = report.rows.find(({ item }) => item === 'git push of 1 commit');
   assert.ok((push?.costs?.statements ?? 0) >= 2, 'statements of a push were counted');
   assert.match(stdout, /^\| 8 × git push, 8 branches \| \S+ pushes\/s \| \S+ pushes\/s \| \S+ \| ≥ 1\.11 (met|missed) \|$/m);
+});
+
+test('a small run measures how costs grow', async () => {
+  const { stdout, report } = await benchOf('--growth', '--commits', '3', '--refs', '2');
+  const names = ['push of 1 commit', 'fetch of 1 commit', 'ls-refs', 'memory of a push', 'memory of a clone'];
+  assert.deepEqual(
+    report.curves.map(({ what }) => what),
+    names,
+  );
+  for (const { what, points } of report.curves) {
+    assert.equal(points.length, 3, what);
+    for (const [i, { label, size, packhouse }] of points.entries())
+      assert.ok(packhouse > 0 && size > (points[i - 1]?.size ?? 0), `${what}: ${label}`);
+  }
+  assert.match(stdout, /^ls-refs, ms: × \S+ for × 67, git × \S+; goal linear: (met|missed)$/m);
 });

@@ -68,7 +68,7 @@ export function itemsOf(source: Source, effort: Effort, manyRefs: number): Item[
     reads('blob:none', fetchRequest(tips, [], ['filter blob:none']), 1),
     reads('no-op fetch', fetchRequest([head], [head]), effort.reads),
     reads('fetch of 1 commit', fetchRequest([head], [parent]), effort.reads),
-    onePush(source, effort.pushes),
+    onePush(source, effort.pushes, SOURCE),
     pushesAtOnce('8 pushers, 8 repositories', effort.pushesPerClient, (run, client) => ({
       repository: `bench/r${run}-${client}.git`,
       chain: new PushChain('refs/heads/main'),
@@ -81,7 +81,8 @@ export function itemsOf(source: Source, effort: Effort, manyRefs: number): Item[
   ];
 }
 
-function reads(name: string, body: Buffer, usual: number, repository = SOURCE): Item {
+/** Requests to upload-pack, one after the other. */
+export function reads(name: string, body: Buffer, usual: number, repository = SOURCE): Item {
   const work = async ({ connection }: Target, count: number): Promise<Run> => {
     const start = performance.now();
     const answers: Answer[] = [];
@@ -91,11 +92,12 @@ function reads(name: string, body: Buffer, usual: number, repository = SOURCE): 
   return { name, atOnce: false, prepare: (count = usual) => ({ work: (target) => work(target, count) }) };
 }
 
-function onePush(source: Source, usual: number): Item {
+/** Pushes of one commit each to one branch, one after the other. */
+export function onePush(source: Source, usual: number, repository: string): Item {
   const chain = new PushChain('refs/heads/bench-push', source.base);
   const prepare: Item['prepare'] = (count = usual) => {
     const pushes = chain.take(count);
-    return { work: ({ connection }) => pushAll(connection, SOURCE, pushes) };
+    return { work: ({ connection }) => pushAll(connection, repository, pushes) };
   };
   return { name: 'push of 1 commit', atOnce: false, prepare };
 }

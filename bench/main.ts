@@ -13,6 +13,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { budgetLines, budgetsOf } from './budgets.ts';
+import { measureGrowth, plotOf, threeFrom } from './growth.ts';
 import { COLD_ON_WIRE, type Effort, itemsOf, MANY_REFS, SOURCE } from './items.ts';
 import { addTo, type ItemResult, measureAll, resultOf, type Servers } from './measure.ts';
 import { peakMemoryBytes, resetPeakMemory } from './processes.ts';
@@ -35,6 +36,7 @@ interface Options {
   readonly json?: string;
   readonly markdown: boolean;
   readonly quick: boolean;
+  readonly growth: boolean;
   readonly view: 'wire' | 'user' | 'both';
 }
 
@@ -44,6 +46,8 @@ const USUAL_EFFORT: Effort = { rounds: 5, reads: 12, pushes: 40, pushesPerClient
 const QUICK_EFFORT: Effort = { rounds: 2, reads: 6, pushes: 20, pushesPerClient: 5 };
 const USUAL_USER_EFFORT: UserEffort = { rounds: 3, commands: 8, pushesPerClient: 8 };
 const QUICK_USER_EFFORT: UserEffort = { rounds: 1, commands: 2, pushesPerClient: 2 };
+const USUAL_GROWTH = { commits: 100, refs: 50, packBytes: 2 ** 20, rounds: 3, requests: 10 };
+const QUICK_GROWTH = { commits: 10, refs: 10, packBytes: 2 ** 16, rounds: 2, requests: 5 };
 const MANY = 5000;
 const QUICK_MANY = 500;
 const MANY_REFS_SHAPE = { commits: 500, files: 40, churn: 1, fanout: 12, seed: 1 };
@@ -71,12 +75,13 @@ const options = new Command('bench')
   .option('--work <folder>', 'where data is kept while it runs; its disk is part of what is measured', tmpdir())
   .option('--json <file>', 'write every figure there')
   .option('--markdown', 'print the table in the short form of the README too', false)
+  .option('--growth', 'instead: cost at three sizes a factor of ten apart; --commits and --refs set the smallest', false)
   .option('--quick', 'small and short: to see that it works, not to compare', false)
   .parse()
   .opts<Options>();
 await bench(options);
 
-async function bench({ quick, ...asked }: Options): Promise<void> {
+async function bench(asked: Options): Promise<void> {
   const work = mkdtempSync(join(resolve(asked.work), 'packhouse-bench-'));
   const stops: (() => Promise<void> | void)[] = [() => rmSync(work, { recursive: true, force: true })];
   let stopping: Promise<void> | undefined;
@@ -89,30 +94,31 @@ async function bench({ quick, ...asked }: Options): Promise<void> {
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stopAll().finally(() => process.exit(1)));
   try {
-    say('preparing the repository');
-    const source = await prepareSource(work, quick, asked);
-    say(`${source.objects} objects, ${source.refs} refs; starting the servers`);
+    say('starting the servers');
     const folders = { packhouse: join(work, 'packhouse'), git: join(work, 'git') };
     for (const folder of Object.values(folders)) mkdirSync(folder);
     const packhouse = await startPackhouse(folders.packhouse, asked.store, {}, NO_MAINTENANCE);
     stops.push(() => packhouse.stop());
     const git = await startGit(folders.git);
     stops.push(() => git.stop());
-    const report = await run({ packhouse, git }, source, work, { quick, ...asked });
+    const report = await (asked.growth ? growth : compare)({ packhouse, git }, work, asked);
     if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
   } finally {
     await stopAll();
   }
 }
 
-async function prepareSource(work: string, quick: boolean, asked: Omit<Options, 'quick'>): Promise<Source> {
+async function prepareSource(work: string, asked: Options): Promise<Source> {
   if (asked.repo !== undefined) return readSource(resolve(asked.repo));
-  const usual = quick ? QUICK : USUAL;
+  const usual = asked.quick ? QUICK : USUAL;
   const { commits = usual.commits, files = usual.files, refs = usual.refs, churn, fanout, seed } = asked;
   return readSource(await makeSource(work, { commits, files, refs, churn, fanout, seed }));
 }
 
-async function run(servers: Servers, source: Source, work: string, asked: Options): Promise<unknown> {
+async function compare(servers: Servers, work: string, asked: Options): Promise<unknown> {
+  say('preparing the repository');
+  const source = await prepareSource(work, asked);
+  say(`${source.objects} objects, ${source.refs} refs`);
   const { packhouse } = servers;
   const results = [await prepareServers(servers, source, work, asked)];
   if (asked.view !== 'user') {
@@ -133,6 +139,15 @@ async function run(servers: Servers, source: Source, work: string, asked: Option
     results.push(...(await measureAll(servers, { items, cold: COLD_FOR_USER, rounds: effort.rounds }, say)));
   }
   return reportOf(results, source, await packhouse.restart(), asked);
+}
+
+async function growth(servers: Servers, work: string, asked: Options): Promise<unknown> {
+  const usual = asked.quick ? QUICK_GROWTH : USUAL_GROWTH;
+  const { commits = usual.commits, refs = usual.refs, rounds = usual.rounds } = asked;
+  const sizes = { commits: threeFrom(commits), refs: threeFrom(refs), packBytes: threeFrom(usual.packBytes) };
+  const curves = await measureGrowth(servers, { ...sizes, rounds, requests: usual.requests }, work, say);
+  process.stdout.write(`${curves.map(plotOf).join('\n\n')}\n`);
+  return { machine: machine(), store: asked.store, curves };
 }
 
 function withRounds<T extends { readonly rounds: number }>(effort: T, { rounds = effort.rounds }: Options): T {
@@ -164,17 +179,12 @@ function manyRefs({ quick }: Options): number {
 function reportOf(results: readonly ItemResult[], source: Source, startMilliseconds: number, asked: Options): unknown {
   const rows = rowsOf(results);
   const budgets = budgetsOf(results, startMilliseconds);
-  const machine = {
-    cpus: availableParallelism(),
-    model: cpuModel(),
-    node: process.version,
-    git: execFileSync('git', ['--version'], { encoding: 'utf8' }).trim().replace('git version ', ''),
-  };
   const repository = { path: asked.repo ?? 'synthetic', objects: source.objects, refs: source.refs };
   const differences = differencesIn(results);
+  const { git, cpus, model } = machine();
   process.stdout.write(
     [
-      `Packhouse (store ${asked.store}) and git http-backend ${machine.git}, ${machine.cpus} × ${machine.model}`,
+      `Packhouse (store ${asked.store}) and git http-backend ${git}, ${cpus} × ${model}`,
       `Repository: ${repository.path}, ${source.objects} objects, ${source.refs} refs`,
       '',
       tableOf(rows),
@@ -190,7 +200,16 @@ function reportOf(results: readonly ItemResult[], source: Source, startMilliseco
       '',
     ].join('\n'),
   );
-  return { machine, store: asked.store, repository, startMilliseconds, differences, rows, budgets, results };
+  return { machine: machine(), store: asked.store, repository, startMilliseconds, differences, rows, budgets, results };
+}
+
+function machine() {
+  return {
+    cpus: availableParallelism(),
+    model: cpuModel(),
+    node: process.version,
+    git: execFileSync('git', ['--version'], { encoding: 'utf8' }).trim().replace('git version ', ''),
+  };
 }
 
 /** The push of everything, by a real client: the only figure that holds a client's work. */

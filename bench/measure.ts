@@ -50,34 +50,61 @@ export interface Plan {
 
 const COUNTED_RUNS = 4;
 
-/** Runs every item on both servers, the order of the two changing from round to round. Leaves Packhouse running without maintenance. */
-export async function measureAll(servers: Servers, plan: Plan, say: (text: string) => void): Promise<ItemResult[]> {
-  const { items, rounds } = plan;
-  const results = items.map((item) => resultOf(item.name));
+/** Runs every item on both servers as they are, the order of the two changing from round to round. */
+export async function measureWarm(
+  servers: Servers,
+  items: readonly Item[],
+  rounds: number,
+  say: (text: string) => void,
+): Promise<ItemResult[]> {
+  return withTargets(servers, (targets) => runWarm(servers, targets, items, rounds, say));
+}
+
+async function withTargets<T>(servers: Servers, work: (targets: Targets) => Promise<T>): Promise<T> {
   const targets = { git: targetOf(servers.git), packhouse: targetOf(servers.packhouse) };
-  const warmUp = async (runs: number): Promise<void> => {
-    for (const item of items) if (!item.atOnce) await runItem(item, resultOf(item.name), servers, targets, false, runs);
-  };
   try {
-    say('warming up');
-    await warmUp(2);
-    for (let round = 0; round < rounds; round++) {
-      say(`round ${round + 1} of ${rounds}`);
-      for (const [i, item] of items.entries()) await runItem(item, results[i] as ItemResult, servers, targets, round % 2 === 1);
-    }
+    return await work(targets);
+  } finally {
+    for (const { connection } of Object.values(targets)) connection.close();
+  }
+}
+
+async function runWarm(
+  servers: Servers,
+  targets: Targets,
+  items: readonly Item[],
+  rounds: number,
+  say: (text: string) => void,
+): Promise<ItemResult[]> {
+  const results = items.map((item) => resultOf(item.name));
+  say('warming up');
+  await warmUp(items, servers, targets, 2);
+  for (let round = 0; round < rounds; round++) {
+    say(`round ${round + 1} of ${rounds}`);
+    for (const [i, item] of items.entries()) await runItem(item, results[i] as ItemResult, servers, targets, round % 2 === 1);
+  }
+  return results;
+}
+
+async function warmUp(items: readonly Item[], servers: Servers, targets: Targets, runs: number): Promise<void> {
+  for (const item of items) if (!item.atOnce) await runItem(item, resultOf(item.name), servers, targets, false, runs);
+}
+
+/** Measures all that the plan says: warm in rounds, counted, cold. Leaves Packhouse running without maintenance. */
+export async function measureAll(servers: Servers, plan: Plan, say: (text: string) => void): Promise<ItemResult[]> {
+  return withTargets(servers, async (targets) => {
+    const { items, rounds } = plan;
+    const results = await runWarm(servers, targets, items, rounds, say);
     say('counting statements and store requests');
     await servers.packhouse.restart(NO_MAINTENANCE);
-    await warmUp(1);
+    await warmUp(items, servers, targets, 1);
     await servers.packhouse.withStatementLog(async (count) => {
       for (const [i, item] of items.entries()) {
         if (!item.atOnce) (results[i] as ItemResult).counts = await countsOf(item, count, servers, targets);
       }
     });
-    results.push(...(await measureCold(plan, servers, targets, say)));
-  } finally {
-    for (const { connection } of Object.values(targets)) connection.close();
-  }
-  return results;
+    return [...results, ...(await measureCold(plan, servers, targets, say))];
+  });
 }
 
 /** After a restart of Packhouse: nothing in its caches. git's processes start cold each time. The files' pages stay in memory. */

@@ -42,16 +42,22 @@ function gitBytes(folder: string, ...args: readonly string[]): Buffer {
 
 /** Makes a synthetic repository, packed as `git gc` packs it. */
 export async function makeSource(folder: string, shape: Shape): Promise<string> {
+  const repository = await importInto(folder, syntheticHistory(shape));
+  git(repository, 'gc', '-q');
+  return repository;
+}
+
+/** A bare repository of what a stream for `git fast-import` tells. */
+export async function importInto(folder: string, stream: Iterable<Buffer>): Promise<string> {
   const repository = join(folder, 'source.git');
   git(folder, 'init', '-q', '--bare', '--template=', '-b', 'main', repository);
   const stdio = ['pipe', 'inherit', 'inherit'] as const;
   const importer = spawn('git', ['fast-import', '--quiet', '--done'], { cwd: repository, env: ENVIRONMENT, stdio: [...stdio] });
   const ended = once(importer, 'close');
   if (importer.stdin === null) throw new Error('git fast-import has no standard input');
-  await pipeline(Readable.from(syntheticHistory(shape)), importer.stdin);
+  await pipeline(Readable.from(stream), importer.stdin);
   const [status] = await ended;
   if (status !== 0) throw new Error(`git fast-import ended with ${status}`);
-  git(repository, 'gc', '-q');
   return repository;
 }
 
