@@ -57,8 +57,13 @@ bench: $(INSTALLED) ## run the benchmarks (ARGS="…"; CEPH=yes on a Ceph that i
 corpus: $(INSTALLED) ## measure what whole histories cost in the store and on the wire, beside git gc (ARGS="--quick")
 	@exec node bench/corpus.ts $(arguments)
 
+.PHONY: torture
+torture: $(INSTALLED) ## kill servers at every failpoint, then at failpoints and at random under load (SECONDS=600 SEED=n KILLS=n CEPH=yes)
+	@TORTURE_SECONDS='$(or $(SECONDS),600)' TORTURE_SEED='$(or $(SEED),1)' TORTURE_KILLS='$(or $(KILLS),100000)' JOBS=1 \
+	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
+
 .PHONY: soak
-soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, the maintenance killed at random (SECONDS=600 SEED=n)
+soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, none of which may fail (SECONDS=600 SEED=n)
 	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: ms-migrate

@@ -66,7 +66,8 @@ export interface TestPeer {
   kill9(): Promise<void>;
   /** Resolves when the process is gone, whyever: with its exit code, null when it was killed. */
   exited(): Promise<number | null>;
-  restart(): Promise<void>;
+  /** Starts it again on its port, with other environment in the place of what `startPeer` added when it is given. */
+  restart(more?: Readonly<Record<string, string>>): Promise<void>;
 }
 
 const MAIN = fileURLToPath(new URL('../../cmd/packhouse/main.ts', import.meta.url));
@@ -144,10 +145,12 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     },
     restart: () => running.start(),
     async startPeer(more, { mayDie = false } = {}) {
-      const peer = new Running({ ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir), ...more }, []);
-      await peer.start().catch(async (error: unknown) => {
+      const base = { ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir) };
+      const peer = new Running({ ...base, ...more }, []);
+      const forgive = (error: unknown): void => {
         if (!mayDie) throw error;
-      });
+      };
+      await peer.start().catch(forgive);
       return {
         url: peer.url,
         get pid() {
@@ -157,7 +160,10 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
         stop: () => peer.stop(),
         kill9: () => peer.kill(),
         exited: () => peer.exited(),
-        restart: () => peer.start(),
+        async restart(other) {
+          if (other !== undefined) peer.env = { ...base, ...other };
+          await peer.start().catch(forgive);
+        },
       };
     },
     close,
@@ -168,13 +174,13 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
 class Running {
   url = '';
   log = '';
-  readonly #env: Record<string, string>;
+  env: Record<string, string>;
   readonly #flags: readonly string[];
   #child: ChildProcess | undefined;
   #exit: Promise<number | null> = Promise.resolve(0);
 
   constructor(env: Record<string, string>, flags: readonly string[]) {
-    this.#env = env;
+    this.env = env;
     this.#flags = flags;
   }
 
@@ -186,8 +192,8 @@ class Running {
     const listen = this.url === '' ? '127.0.0.1:0' : new URL(this.url).host;
     const args = [MAIN, 'serve', '--http-listen', listen, ...this.#flags];
     const child = spawn(process.execPath, args, {
-      cwd: this.#env.HOME ?? '/',
-      env: this.#env,
+      cwd: this.env.HOME ?? '/',
+      env: this.env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   FastImport,
   git,
@@ -11,7 +12,31 @@ import {
 } from '../../../internal/testkit/mod.ts';
 
 /** Bytes above which the soaked server keeps a blob as chunks. */
-export const CHUNKED_BYTES = 300_000;
+const CHUNKED_BYTES = 300_000;
+
+/** Everything is due at once, and what is replaced or unreachable goes within seconds. */
+export const HURRIED = {
+  PACKHOUSE_MAINTENANCE_INTERVAL: '500ms',
+  PACKHOUSE_MAINTENANCE_LEASE: '3s',
+  PACKHOUSE_SEAL_AGE: '1s',
+  PACKHOUSE_SEAL_PACKS: '5',
+  PACKHOUSE_SEAL_CRATE_BYTES: '1MiB',
+  PACKHOUSE_SWEEP_INTERVAL: '3s',
+  PACKHOUSE_SWEEP_RETENTION: '4s',
+  PACKHOUSE_SWEEP_CONDEMNED_PERCENT_MAX: '100',
+  PACKHOUSE_FETCH_MAX_DURATION: '10s',
+  PACKHOUSE_MAINTENANCE_READER_MARGIN: '1s',
+  PACKHOUSE_SNAPSHOT_INTERVAL: '3s',
+  PACKHOUSE_CHUNKING_THRESHOLD: `${CHUNKED_BYTES}`,
+  PACKHOUSE_CHUNKING_MIN: '4KiB',
+  PACKHOUSE_CHUNKING_AVG: '16KiB',
+  PACKHOUSE_CHUNKING_MAX: '64KiB',
+} as const;
+
+/** What was advertised may be force-pushed away and swept before it is asked for, as on any stateless server. */
+export const SWEPT_UNDER_THE_CLIENT = /not our ref|unknown ref/;
+
+type Update = readonly [ref: string, oid: string];
 
 /**
  * A user who works on one repository, alone: knows what each ref must be because the server acknowledged it. Pushes of every kind:
@@ -29,15 +54,22 @@ export class Writer {
   #count = 0;
   #asset: Buffer = Buffer.alloc(0);
   pushes = 0;
+  /** Everything that was sent to the server, in order, and whether it was acknowledged. */
+  readonly sent: { readonly updates: readonly Update[]; acknowledged: boolean }[] = [];
+  /** What failed pushes said. */
+  readonly failures: string[] = [];
+  readonly #patient: boolean;
 
-  private constructor(name: string, local: string, seed: number) {
+  private constructor(name: string, local: string, seed: number, patient: boolean) {
     this.name = name;
     this.local = local;
     this.#random = seededRandom(seed);
+    this.#patient = patient;
   }
 
-  static async create(name: string, seed: number): Promise<Writer> {
-    return new Writer(name, await makeRepository('sha1'), seed);
+  /** `patient`: a push may fail, and is looked after then; else each must succeed. */
+  static async create(name: string, seed: number, patient = false): Promise<Writer> {
+    return new Writer(name, await makeRepository('sha1'), seed, patient);
   }
 
   /** One push of a kind that chance chooses. */
@@ -57,12 +89,52 @@ export class Writer {
     ]);
   }
 
-  async #push(url: string, updates: readonly (readonly [ref: string, oid: string])[], force = false): Promise<void> {
+  /** An empty oid deletes. */
+  async #push(url: string, updates: readonly Update[], force = false): Promise<void> {
     for (const [ref, oid] of updates) this.#mayBe(ref, oid);
     const specs = updates.map(([ref, oid]) => `${force ? '+' : ''}${oid}:${ref}`);
-    await git(['push', '-q', '--atomic', `${url}/${this.name}.git`, ...specs], { cwd: this.local });
-    for (const [ref, oid] of updates) this.refs.set(ref, oid);
+    const args = ['push', '-q', '--atomic', `${url}/${this.name}.git`, ...specs];
+    if (!this.#patient) await git(args, { cwd: this.local });
+    else if (!(await this.#insist(url, args, updates))) return;
+    for (const [ref, oid] of updates) if (oid === '') this.refs.delete(ref);
+    for (const [ref, oid] of updates) if (oid !== '') this.refs.set(ref, oid);
     this.pushes++;
+  }
+
+  /** Pushes until it is acknowledged, found done, or given up; whether the server has it. Half of it done is never right. */
+  async #insist(url: string, args: readonly string[], updates: readonly Update[]): Promise<boolean> {
+    for (;;) {
+      const attempt = { updates, acknowledged: false };
+      this.sent.push(attempt);
+      const { status, stderr } = await tryGit(args, { cwd: this.local });
+      attempt.acknowledged = status === 0;
+      if (attempt.acknowledged) return true;
+      this.failures.push(stderr);
+      // A transaction whose process was killed may still commit: what was asked of PostgreSQL is done whoever hears the answer.
+      await sleep(200);
+      const there = await this.#remoteRefs(url);
+      const done = updates.filter(([ref, oid]) => (there.get(ref) ?? '') === oid);
+      assert(done.length === 0 || done.length === updates.length, `half of an atomic push is there: ${args.join(' ')}`);
+      for (const [ref, oid] of this.refs) {
+        if (!updates.some(([updated]) => updated === ref)) assert.equal(there.get(ref), oid, `${ref} after a push of other refs`);
+        else if (done.length === 0) assert.equal(there.get(ref), oid, `${ref} after a push that did not happen`);
+      }
+      if (done.length > 0) return true;
+      if (this.#random(3) === 0) return false;
+    }
+  }
+
+  async #remoteRefs(url: string): Promise<Map<string, string>> {
+    for (let i = 0; ; i++) {
+      const { status, stdout, stderr } = await tryGit(['ls-remote', `${url}/${this.name}.git`, 'refs/*']);
+      // Before the first push there is no repository.
+      if (status !== 0 && /not found/.test(stderr) && this.refs.size === 0) return new Map();
+      const lines = stdout.toString().split('\n');
+      if (status === 0)
+        return new Map(lines.flatMap((line) => (line === '' ? [] : [line.split('\t').reverse() as [string, string]])));
+      assert(i < 200, `the server does not answer: ${stderr}`);
+      await sleep(100);
+    }
   }
 
   #mayBe(ref: string, oid: string): void {
@@ -120,23 +192,18 @@ export class Writer {
   async #delete(url: string): Promise<void> {
     const refs = [...this.refs.keys()];
     if (refs.length < 3) return;
-    const ref = refs[this.#random(refs.length)]!;
-    this.#mayBe(ref, '');
-    await git(['push', '-q', `${url}/${this.name}.git`, `:${ref}`], { cwd: this.local });
-    this.refs.delete(ref);
-    this.pushes++;
+    return this.#push(url, [[refs[this.#random(refs.length)]!, '']]);
   }
 }
 
-/** A clone while others push: whole, and each ref at a value that it has had. Null when a ref moved away under the client. */
-export async function readOnce(url: string, writer: Writer): Promise<{ objects: number } | null> {
+/**
+ * A clone while others push: whole, and each ref at a value that it has had. What git said when there is no clone: a ref may move away
+ * under the client, and a server may be killed.
+ */
+export async function readOnce(url: string, writer: Writer): Promise<{ objects: number } | string> {
   const folder = join(scratchFolder('soak'), 'clone.git');
   const { status, stderr } = await tryGit(['clone', '-q', '--mirror', `${url}/${writer.name}.git`, folder]);
-  if (status !== 0) {
-    // What was advertised may be force-pushed away and swept before it is asked for, as on any stateless server.
-    assert.match(stderr, /not our ref|unknown ref/);
-    return null;
-  }
+  if (status !== 0) return stderr;
   await git(['fsck', '--strict', '--full'], { cwd: folder });
   const refs = await refsOf(folder);
   for (const [ref, oid] of refs) assert(writer.seen.get(ref)?.has(oid), `${ref} is ${oid}, which it never was`);
