@@ -3,7 +3,7 @@ import { type Logger, MemoryBudget } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
 import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
-import { AnswerCache, advertise, type FetchSettings, PackUris, serveFetch } from '../../internal/fetch/mod.ts';
+import { AnswerCache, advertise, type FetchSettings, PackUris, SendRoom, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
 import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
@@ -77,6 +77,10 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
             lifeSeconds: config.fetch.packfileUrisLifeMs / 1000,
           })
         : null,
+      room: new SendRoom(
+        config.limits.fetchMemoryBytesMax,
+        new MemoryBudget({ bytesMax: config.limits.fetchMemoryBytesMax, waitersMax: config.limits.fetchesWaitingMax }),
+      ),
       hiddenRefs,
       answers: new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit)),
       onFetch: (kind, objects) => {

@@ -108,6 +108,11 @@ export const KEYS = {
   'limits.ref_name_bytes_max': count(1024, 'Bytes of one ref name.'),
   'limits.push_memory_bytes_max': size('256MiB', 'Memory that pushes too large to be worked on at once may take together.'),
   'limits.pushes_waiting_max': count(64, 'Large pushes that wait for such memory at a time; more are told to come back.'),
+  'limits.fetch_memory_bytes_max': size(
+    '256MiB',
+    'Memory for what all answers read ahead, and as much for large choices of objects.',
+  ),
+  'limits.fetches_waiting_max': count(64, 'Fetches that wait for such memory at a time; more are told to come back.'),
   'limits.concurrent_requests_max': count(256, 'Requests served at a time; more are told to come back.'),
   'limits.requests_per_address_max': count(128, 'Requests of one address served at a time; of IPv6 the first 64 bits count.'),
   'limits.requests_per_token_max': count(128, 'Requests with one access token served at a time.'),

@@ -80,7 +80,8 @@ describe('an answer that was kept', () => {
     }
     const answer = recorder.finish(COUNTS)!;
     const parts: Buffer[] = [];
-    for await (const piece of keptPieces(bytes, 1, answer, new AbortController().signal)) parts.push(piece);
+    for await (const piece of keptPieces(bytes, 1, answer, { signal: new AbortController().signal, pieceBytes: () => 1 << 20 }))
+      parts.push(piece);
     return Buffer.concat(parts);
   }
 

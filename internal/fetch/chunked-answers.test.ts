@@ -46,7 +46,12 @@ describe('an answer with chunked blobs', () => {
     const { chunked, find } = await reader(packs);
     let deltas = 0;
     const parts = [encodePackHeader(blobs.length)];
-    const options = { ofsDelta, signal: new AbortController().signal, onExpanded: () => void deltas++ };
+    const options = {
+      ofsDelta,
+      signal: new AbortController().signal,
+      pieceBytes: () => 4 << 20,
+      onExpanded: () => void deltas++,
+    };
     const part = { blobs: await find(blobs), clients: await find(clients) };
     for await (const piece of chunkedEntries(chunked, part, options)) parts.push(piece);
     const body = Buffer.concat(parts);

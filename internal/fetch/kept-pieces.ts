@@ -3,12 +3,17 @@ import type { PackBytes } from '../packread/mod.ts';
 import type { KeptAnswer } from './answers.ts';
 import { Gathering } from './coalesce.ts';
 
-/** Stretches this long are read by themselves, and in pieces of this size: the next one while one is sent. */
+/** Stretches this long are read by themselves, piece by piece: the next one while one is sent. */
 const LONG_BYTES = 1 << 20;
-const READ_BYTES = 4 << 20;
 /** What is not cached is brought in together with what follows, up to so many stretches or so many bytes from first to last. */
 const AHEAD_STRETCHES = 4096;
 const AHEAD_BYTES = 8 << 20;
+
+export interface KeptOptions {
+  readonly signal: AbortSignal;
+  /** How much is to be read at a time, now. */
+  readonly pieceBytes: () => number;
+}
 
 type Columns = Pick<KeptAnswer, 'packs' | 'made' | 'from' | 'offsets' | 'lengths'>;
 
@@ -17,8 +22,9 @@ export async function* keptPieces(
   bytes: PackBytes,
   poolId: number,
   answer: Columns,
-  signal: AbortSignal,
+  options: KeptOptions,
 ): AsyncGenerator<Buffer> {
+  const { signal } = options;
   const { packs, made, from, offsets, lengths } = answer;
   const window = new PackWindow(bytes, poolId);
   const gathering = new Gathering();
@@ -29,7 +35,7 @@ export async function* keptPieces(
     const pack = packs[from[i]!];
     if (pack === undefined) gathering.add(made.subarray(offset, end), out);
     else if (end - offset >= LONG_BYTES) {
-      for await (const part of longStretch(bytes, poolId, pack, offset, end, signal)) {
+      for await (const part of longStretch(bytes, poolId, pack, offset, end, options)) {
         gathering.add(part, out);
         yield* out.splice(0);
       }
@@ -61,18 +67,21 @@ async function* longStretch(
   pack: Pack,
   offset: number,
   end: number,
-  signal: AbortSignal,
+  { signal, pieceBytes }: KeptOptions,
 ): AsyncGenerator<Buffer> {
-  const read = (at: number): Promise<readonly Buffer[]> => {
-    const views = bytes.views(poolId, pack, at, Math.min(READ_BYTES, end - at), signal);
+  let at = offset;
+  const read = (): Promise<readonly Buffer[]> | null => {
+    if (at >= end) return null;
+    const length = Math.min(pieceBytes(), end - at);
+    const views = bytes.views(poolId, pack, at, length, signal);
+    at += length;
     views.catch(() => {});
     return views;
   };
-  let next: Promise<readonly Buffer[]> | null = read(offset);
-  for (let at = offset + READ_BYTES; next !== null; at += READ_BYTES) {
+  for (let next = read(); next !== null; ) {
     signal.throwIfAborted();
     const views: readonly Buffer[] = await next;
-    next = at < end ? read(at) : null;
+    next = read();
     yield* views;
   }
 }

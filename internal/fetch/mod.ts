@@ -6,6 +6,7 @@
 export { type AdvertiseRequest, advertise } from './advertise.ts';
 export { AnswerCache } from './answers.ts';
 export { PackUris } from './pack-uris.ts';
+export { SendRoom } from './send-room.ts';
 export { type FetchRequest, serveFetch } from './serve-fetch.ts';
 export type { AnswerSink, FetchSettings } from './settings.ts';
 export { type PackStream, repositoryPack } from './whole-repository.ts';

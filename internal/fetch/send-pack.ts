@@ -1,4 +1,4 @@
-import { failpoint, messageOf } from '../base/mod.ts';
+import { codeOf, failpoint, messageOf } from '../base/mod.ts';
 import { OidMap } from '../object/mod.ts';
 import { BAND_DATA, BAND_ERROR, BAND_PROGRESS, DELIM, encodeSideband, FLUSH, KEEPALIVE, sidebandPieces } from '../pktline/mod.ts';
 import { encodePackfileHeader, encodePackfileUris, type FetchCommon, type ResponseFraming } from '../protocol/mod.ts';
@@ -11,6 +11,7 @@ import { layOut } from './layout.ts';
 import { commitOf, FetchRefusal } from './negotiate.ts';
 import { type PackUri, type PackUris, takeByUri } from './pack-uris.ts';
 import { selectObjects } from './select.ts';
+import type { SendPlace } from './send-room.ts';
 import type { AnswerSink, FetchSettings } from './settings.ts';
 import { packPieces } from './write-pack.ts';
 
@@ -28,6 +29,11 @@ export interface ByUri {
 interface UriPlanInput extends PlanInput {
   /** Set when the client may get packs from the store itself. */
   readonly byUri?: ByUri | undefined;
+}
+
+/** With its place among the answers that are sent. */
+interface PlacedInput extends UriPlanInput {
+  readonly place: SendPlace;
 }
 
 export interface SendInput extends UriPlanInput {
@@ -53,13 +59,14 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     if (sidebandBytes > 0 && !request.noProgress) await sink.write(encodeSideband(BAND_PROGRESS, text, sidebandBytes));
   };
   let sent = 0;
-  const { answers } = settings;
+  const { answers, room } = settings;
+  const place = room.enter();
   try {
     // URIs are made for one client, and run out.
     const key = byUri === undefined ? await answers.keyOf(input) : null;
     const kept = key === null ? null : answers.get(key);
-    const recorder = key === null ? null : answers.recorder();
-    const pack = kept === null ? await newPack(settings, input, recorder) : keptPack(input, kept);
+    const recorder = key === null || room.isCrowded ? null : answers.recorder();
+    const pack = kept === null ? await newPack(settings, { ...input, place }, recorder) : keptPack({ ...input, place }, kept);
     if (byUri !== undefined) {
       const { uris } = pack;
       await sink.write([
@@ -85,13 +92,15 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {
     // The client learns that the pack is not whole; the log learns why.
-    if (sidebandBytes > 0 && begun && !input.signal.aborted) {
+    const isStatus = codeOf(error) === 'overloaded' && sink.started === false;
+    if (sidebandBytes > 0 && begun && !input.signal.aborted && !isStatus) {
       await sink
         .write(encodeSideband(BAND_ERROR, `upload-pack: the pack could not be sent whole: ${shortOf(error)}\n`, sidebandBytes))
         .catch(() => {});
     }
     throw error;
   } finally {
+    place.leave();
     if (keepalive !== null) clearInterval(keepalive);
   }
 }
@@ -105,26 +114,33 @@ interface SentPack {
   readonly expandedCount: () => number;
 }
 
-async function newPack(settings: FetchSettings, input: UriPlanInput, recorder: AnswerRecorder | null): Promise<SentPack> {
+async function newPack(settings: FetchSettings, input: PlacedInput, recorder: AnswerRecorder | null): Promise<SentPack> {
   let expanded = 0;
   const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
   const pieces = packPieces(input.view, layout, { ...options, recorder, onExpanded: () => void expanded++ });
   return { objectCount: layout.objectCount, uris, pieces: coalesce(pieces), expandedCount: () => expanded };
 }
 
-function keptPack({ view, signal }: PlanInput, kept: KeptAnswer): SentPack {
+function keptPack({ view, signal, place }: PlacedInput, kept: KeptAnswer): SentPack {
   const { objectCount, expandedCount } = kept;
   const { bytes, poolId } = view.pool;
-  return { objectCount, uris: [], pieces: keptPieces(bytes, poolId, kept, signal), expandedCount: () => expandedCount };
+  return {
+    objectCount,
+    uris: [],
+    pieces: keptPieces(bytes, poolId, kept, { signal, pieceBytes: () => place.pieceBytes() }),
+    expandedCount: () => expandedCount,
+  };
 }
 
 /** What the client is told: of its own request the reason, of what is stored nothing, since errors name packs and objects of whole pools. */
 function shortOf(error: unknown): string {
-  return error instanceof FetchRefusal ? messageOf(error).replace(/\s+/g, ' ').slice(0, 200) : 'the server failed to read it';
+  return error instanceof FetchRefusal || codeOf(error) === 'overloaded'
+    ? messageOf(error).replace(/\s+/g, ' ').slice(0, 200)
+    : 'the server failed to read it';
 }
 
 /** What an answer is made of: the objects that the client lacks, chosen and laid out. */
-export async function planPack(input: UriPlanInput, bitmapCommitsMin: number) {
+export async function planPack(input: PlacedInput, bitmapCommitsMin: number) {
   const { view, wants, shallow, request, signal } = input;
   const { graph } = view.pool;
   const heads = wants.nodes.map((node) => commitOf(graph, node)).filter((node) => node >= 0);
@@ -133,6 +149,7 @@ export async function planPack(input: UriPlanInput, bitmapCommitsMin: number) {
       ? {}
       : { cut: (node: number) => shallow.cut.has(node), hadCut: (node: number) => shallow.cut.has(node) };
   const range = commitRange(graph, [...heads, ...shallow.extraWants], input.common, cut);
+  await input.place.choose(await choiceOf(input, range.commits.length), signal);
   const filter = await compileFilter(view, request.filter);
   const everything = await selectObjects({
     view,
@@ -160,7 +177,20 @@ export async function planPack(input: UriPlanInput, bitmapCommitsMin: number) {
     takesThin: thin,
     thinBases: thin ? selection.had : new OidMap(graph.oidBytes),
   });
-  return { layout, options: { ofsDelta: request.ofsDelta, signal }, uris };
+  return { layout, options: { ofsDelta: request.ofsDelta, signal, pieceBytes: () => input.place.pieceBytes() }, uris };
+}
+
+/** The share of a repository's objects that the newest commit alone may reach. */
+const SNAPSHOT_SHARE = 0.1;
+
+/** How many objects will about be chosen one by one. A clone of all that a pool has is sent as whole packs, of which nothing is chosen. */
+async function choiceOf({ view, common, shallow, request }: PlanInput, commits: number): Promise<number> {
+  const { pool } = view;
+  if (common.length === 0 && !shallow.isShallow && request.filter === null && !(await pool.isShared())) return 0;
+  let stored = 0;
+  for (const { objectCount } of pool.index.packs.values()) stored += objectCount;
+  const share = commits / Math.max(1, pool.graph.size);
+  return Math.ceil(stored * Math.min(1, Math.max(share, common.length === 0 ? SNAPSHOT_SHARE : 0)));
 }
 
 function annotatedTags(view: RepositoryView): number[] {

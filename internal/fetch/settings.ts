@@ -3,6 +3,7 @@ import type { ProtocolLimits } from '../protocol/mod.ts';
 import type { Repositories } from '../reach/mod.ts';
 import type { AnswerCache } from './answers.ts';
 import type { PackUris } from './pack-uris.ts';
+import type { SendRoom } from './send-room.ts';
 
 /** What a fetch works with; made once, by the wiring. */
 export interface FetchSettings {
@@ -20,6 +21,8 @@ export interface FetchSettings {
   readonly bitmapCommitsMin: number;
   /** Null: every pack comes in the answer. */
   readonly packUris: PackUris | null;
+  /** What all answers hold together. */
+  readonly room: SendRoom;
   readonly hiddenRefs: readonly string[];
   readonly answers: AnswerCache;
   /** Told of each answer, for the counters. */
@@ -34,4 +37,6 @@ export interface FetchSettings {
 export interface AnswerSink {
   write(chunk: Uint8Array | readonly Uint8Array[]): Promise<void>;
   end(): Promise<void>;
+  /** False: nothing has left yet, so an error may still become a status. */
+  readonly started?: boolean;
 }

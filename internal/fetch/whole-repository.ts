@@ -1,6 +1,7 @@
 import type { Ref } from '../catalog/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import { planPack } from './send-pack.ts';
+import { ALONE } from './send-room.ts';
 import { packPieces } from './write-pack.ts';
 
 /** A history that is short is walked. */
@@ -30,6 +31,7 @@ export async function repositoryPack(view: RepositoryView, refs: Iterable<Ref>, 
       shallow: { update: null, cut: new Set(), extraWants: [], isShallow: false },
       request: { thinPack: false, ofsDelta: true, includeTag: false, filter: null },
       signal,
+      place: ALONE,
     },
     BITMAP_COMMITS_MIN,
   );

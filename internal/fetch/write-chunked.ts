@@ -15,6 +15,8 @@ export interface ChunkedPart {
 export interface ChunkedOptions {
   readonly ofsDelta: boolean;
   readonly signal: AbortSignal;
+  /** How much is to be read at a time, now. */
+  readonly pieceBytes: () => number;
   /** Told of each blob that is written as a delta. */
   readonly onExpanded: () => void;
 }
@@ -52,16 +54,16 @@ async function* entryPieces(
   const recipe = await chunked.recipe(blob);
   const from = base === null ? null : await chunked.recipe(base);
   const plan = from === null ? null : deltaBetween(from, recipe);
-  if (from === null || plan === null) return yield* wholeEntry(chunked, recipe, options.signal);
+  if (from === null || plan === null) return yield* wholeEntry(chunked, recipe, options);
   options.onExpanded();
   const delta = await versionDelta(chunked, from, recipe, plan, options.signal);
   yield encodeEntryHeader(0, delta.deltaBytes, distance ?? base!.chunkedOid);
   yield* deflatedPieces(delta.pieces);
 }
 
-async function* wholeEntry(chunked: ChunkedBlobs, recipe: ChunkRecipe, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* wholeEntry(chunked: ChunkedBlobs, recipe: ChunkRecipe, options: ChunkedOptions): AsyncGenerator<Buffer> {
   yield wireEntryHead(recipe.sizeBytes);
-  yield* chunked.segments(recipe, allChunks(recipe), signal);
+  yield* chunked.segments(recipe, allChunks(recipe), options.signal, options.pieceBytes());
   yield wireEntryTail(recipe.adler);
 }
 

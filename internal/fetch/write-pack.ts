@@ -19,13 +19,8 @@ import { type Layout, type Part, placeOf } from './layout.ts';
 import type { EntryList } from './layout-part.ts';
 import { chunkedEntries } from './write-chunked.ts';
 
-/** Verbatim packs and single large entries are read in pieces of this size, one ahead. */
-const PIECE_BYTES = 4 << 20;
-/** Neighbouring entries are read together up to this size. */
-const SPAN_BYTES = 4 << 20;
-/** So many spans are fetched ahead of the one being written, as long as they come to no more than this. */
+/** So many spans are fetched ahead of the one being written, as long as they come to no more than two pieces. */
 const SPANS_AHEAD = 8;
-const AHEAD_BYTES = 8 << 20;
 
 /** Up to this size deflating takes about a millisecond. */
 const DEFLATED_AT_ONCE_BYTES = 64 << 10;
@@ -35,6 +30,8 @@ const deflated = promisify<Buffer, Buffer>(deflate);
 export interface WriteOptions {
   readonly ofsDelta: boolean;
   readonly signal: AbortSignal;
+  /** How much is to be read at a time, now. */
+  readonly pieceBytes: () => number;
   /** Told of each object that is compressed anew instead of copied. */
   readonly onExpanded: () => void;
   /** Told how the pack is put together, where that is to be kept. */
@@ -84,20 +81,22 @@ async function* readRange(
   pack: Pack,
   from: number,
   to: number,
-  { signal, recorder }: WriteOptions,
+  { signal, pieceBytes, recorder }: WriteOptions,
 ): AsyncGenerator<Buffer> {
   const { bytes, poolId } = view.pool;
   recorder?.stretch(pack, from, to - from);
-  const read = (at: number): Promise<readonly Buffer[]> => {
-    const views = bytes.views(poolId, pack, at, Math.min(PIECE_BYTES, to - at), signal);
+  let at = from;
+  const read = (): Promise<readonly Buffer[]> | null => {
+    if (at >= to) return null;
+    const length = Math.min(pieceBytes(), to - at);
+    const views = bytes.views(poolId, pack, at, length, signal);
+    at += length;
     views.catch(() => {});
     return views;
   };
-  let next = from < to ? read(from) : null;
-  for (let at = from; next !== null; ) {
+  for (let next = read(); next !== null; ) {
     const views: readonly Buffer[] = await next;
-    at = Math.min(to, at + PIECE_BYTES);
-    next = at < to ? read(at) : null;
+    next = read();
     yield* views;
   }
 }
@@ -123,22 +122,28 @@ class EntryWriter {
   }
 
   async *entries(pack: Pack, entries: EntryList): AsyncGenerator<Buffer> {
-    const spans = toSpans(entries);
     /** How far each entry has moved: distances between entries that moved alike stay right. */
     const moved = new Float64Array(entries.offsets.length);
     let written = 0;
-    const reads: (Promise<Buffer> | null)[] = [];
+    const ahead: { readonly span: Span; readonly read: Promise<Buffer> | null }[] = [];
     let next = 0;
     let aheadBytes = 0;
-    for (let s = 0; s < spans.length; s++) {
+    for (;;) {
       this.#options.signal.throwIfAborted();
-      const span = spans[s]!;
-      for (; next < spans.length && (next === s || (next <= s + SPANS_AHEAD && aheadBytes < AHEAD_BYTES)); next++) {
-        reads.push(this.#readAhead(pack, spans[next]!));
-        aheadBytes += spans[next]!.lengthBytes;
+      const pieceBytes = this.#options.pieceBytes();
+      while (
+        next < entries.offsets.length &&
+        (ahead.length === 0 || (ahead.length <= SPANS_AHEAD && aheadBytes < 2 * pieceBytes))
+      ) {
+        const span = spanFrom(entries, next, pieceBytes);
+        ahead.push({ span, read: this.#readAhead(pack, span, pieceBytes) });
+        aheadBytes += span.lengthBytes;
+        next = span.last + 1;
       }
+      const one = ahead.shift();
+      if (one === undefined) return;
+      const { span, read } = one;
       aheadBytes -= span.lengthBytes;
-      const read = reads.shift() ?? null;
       if (read === null) {
         for await (const piece of this.#largeEntry(pack, entries, span, moved, written)) {
           written += piece.length;
@@ -166,8 +171,8 @@ class EntryWriter {
   }
 
   /** The bytes of a span that will be needed soon; null for one that is too large to be held. */
-  #readAhead(pack: Pack, span: Span): Promise<Buffer> | null {
-    if (span.lengthBytes > 2 * SPAN_BYTES) return null;
+  #readAhead(pack: Pack, span: Span, pieceBytes: number): Promise<Buffer> | null {
+    if (span.lengthBytes > 2 * pieceBytes) return null;
     const { pool } = this.#view;
     const read = pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
     read.catch(() => {});
@@ -313,23 +318,18 @@ function corrupt(pack: Pack, offset: number): PackhouseError {
   });
 }
 
-/** Neighbouring entries, grouped for reading; a large entry is a group of its own. */
-function toSpans(entries: EntryList): Span[] {
-  const spans: Span[] = [];
-  for (let i = 0; i < entries.offsets.length; ) {
-    const offset = entries.offsets[i]!;
-    let end = offset + entries.lengths[i]!;
-    let last = i;
-    while (
-      last + 1 < entries.offsets.length &&
-      entries.offsets[last + 1] === end &&
-      end + entries.lengths[last + 1]! - offset <= SPAN_BYTES
-    ) {
-      last++;
-      end += entries.lengths[last]!;
-    }
-    spans.push({ first: i, last, offset, lengthBytes: end - offset });
-    i = last + 1;
+/** Neighbouring entries from one on that are read together; a large entry stands alone. */
+function spanFrom(entries: EntryList, first: number, bytesMax: number): Span {
+  const offset = entries.offsets[first]!;
+  let end = offset + entries.lengths[first]!;
+  let last = first;
+  while (
+    last + 1 < entries.offsets.length &&
+    entries.offsets[last + 1] === end &&
+    end + entries.lengths[last + 1]! - offset <= bytesMax
+  ) {
+    last++;
+    end += entries.lengths[last]!;
   }
-  return spans;
+  return { first, last, offset, lengthBytes: end - offset };
 }

@@ -127,8 +127,13 @@ export class ChunkedBlobs {
   }
 
   /** Chunks of a blob, by their numbers, as they are stored: deflate segments that may be joined as they come. */
-  async *segments(recipe: ChunkPlaces, chunks: readonly number[], signal?: AbortSignal): AsyncGenerator<Buffer> {
-    const runs = runsOf(recipe, chunks);
+  async *segments(
+    recipe: ChunkPlaces,
+    chunks: readonly number[],
+    signal?: AbortSignal,
+    runBytesMax = RUN_BYTES_MAX,
+  ): AsyncGenerator<Buffer> {
+    const runs = runsOf(recipe, chunks, runBytesMax);
     await this.#locate(runs.map((run) => run.packId));
     const read = (run: Run): Promise<Buffer> => {
       const bytes = this.#bytes.read(this.#poolId, this.#packs.get(run.packId)!, run.offset, run.lengthBytes, signal);
@@ -227,7 +232,7 @@ function numbers(first: number, end: number): number[] {
 }
 
 /** Chunks that stand one after the other in one pack, grouped for reading. */
-function runsOf({ packIds, offsets, lengths }: ChunkPlaces, chunks: readonly number[]): Run[] {
+function runsOf({ packIds, offsets, lengths }: ChunkPlaces, chunks: readonly number[], runBytesMax: number): Run[] {
   const runs: Run[] = [];
   for (let at = 0; at < chunks.length; ) {
     const from = at;
@@ -241,7 +246,7 @@ function runsOf({ packIds, offsets, lengths }: ChunkPlaces, chunks: readonly num
       if (packIds[next] === packId && offsets[next]! >= offset && end <= behind) continue;
       const gap = offsets[next]! - behind;
       if (packIds[next] !== packId || gap < 0 || gap > GAP_BYTES_MAX) break;
-      if (end - offset > RUN_BYTES_MAX) break;
+      if (end - offset > runBytesMax) break;
       behind = end;
     }
     runs.push({ chunks: chunks.slice(from, at), packId, offset, lengthBytes: behind - offset });
