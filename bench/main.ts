@@ -135,7 +135,7 @@ async function compare(servers: Servers, work: string, asked: Options): Promise<
     say('as the user waits');
     if (asked.view === 'both') await packhouse.restart();
     const effort = withRounds(asked.quick ? QUICK_USER_EFFORT : USUAL_USER_EFFORT, asked);
-    const items = userItemsOf(source, effort, work);
+    const items = userItemsOf(source, effort, work, asked.store);
     results.push(...(await measureAll(servers, { items, cold: COLD_FOR_USER, rounds: effort.rounds }, say)));
   }
   return reportOf(results, source, await packhouse.restart(), asked);

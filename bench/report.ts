@@ -1,6 +1,7 @@
 import { type ItemResult, perOperation, type Sample } from './measure.ts';
 import { sumOf } from './servers.ts';
 import { median, quantile } from './statistics.ts';
+import { CLONE_BY_URL } from './user.ts';
 
 /** One figure of both servers. */
 export interface Row {
@@ -77,6 +78,7 @@ const FIGURES: Readonly<Record<string, readonly Figure[]>> = {
   'push of 1 commit, cold': [{ unit: 'ms', of: p50 }],
   'git push of everything': [{ unit: 'ms', goal: '<= 1.0', of: p50 }],
   'git clone --mirror': [waits],
+  [CLONE_BY_URL]: [waits],
   'git clone --depth 1': [waits],
   'git clone --filter=blob:none': [waits],
   'git ls-remote': [waits],

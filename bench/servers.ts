@@ -275,6 +275,7 @@ function s3Settings(): { environment: Record<string, string>; empty: () => Promi
     PACKHOUSE_STORE_S3_BUCKET: bucket,
     PACKHOUSE_STORE_S3_ACCESS_KEY_ID: accessKeyId,
     PACKHOUSE_STORE_S3_SECRET_ACCESS_KEY: secretAccessKey,
+    PACKHOUSE_FETCH_PACKFILE_URIS: 'true',
   };
   const empty = async (): Promise<void> => {
     const store = createS3Store({ endpoint, region, bucket, accessKeyId, secretAccessKey });

@@ -18,6 +18,8 @@ export interface UserEffort {
 }
 
 const CLIENTS = 8;
+/** Whole packs come from the object store itself. */
+export const CLONE_BY_URL = 'git clone --mirror, packs by URL';
 const FETCHED = '+refs/heads/*:refs/heads/*';
 
 /** Items that are measured cold too. */
@@ -29,11 +31,13 @@ export const COLD_FOR_USER: ReadonlySet<string> = new Set([
 ]);
 
 /** The items in the order of a round; clients' repositories are below `work`, and gone after each. */
-export function userItemsOf(source: Source, effort: UserEffort, work: string): Item[] {
+export function userItemsOf(source: Source, effort: UserEffort, work: string, store: 'fs' | 's3'): Item[] {
   const bench = new Bench(source, work);
   return [
     bench.everything(),
     bench.clones('git clone --mirror', ['--mirror']),
+    // git's own server has no such packs, and answers as ever.
+    ...(store === 's3' ? [bench.clones(CLONE_BY_URL, ['--mirror'], ['-c', 'fetch.uriprotocols=http,https'])] : []),
     bench.clones('git clone --depth 1', ['--bare', '--depth=1', `--branch=${BENCH_HEAD}`]),
     bench.clones('git clone --filter=blob:none', ['--bare', '--filter=blob:none']),
     bench.commands('git ls-remote', effort.commands, (url) => ['ls-remote', '-q', url]),
@@ -71,10 +75,17 @@ class Bench {
     }));
   }
 
-  clones(name: string, flags: readonly string[]): Item {
+  clones(name: string, flags: readonly string[], settings: readonly string[] = []): Item {
     return this.#item(name, false, (_run, count = 1) => ({
       work: (target) =>
-        this.#inTurn(count, (i) => ['clone', '-q', ...flags, urlOf(target), join(this.#folder(target), `clone-${i}`)]),
+        this.#inTurn(count, (i) => [
+          ...settings,
+          'clone',
+          '-q',
+          ...flags,
+          urlOf(target),
+          join(this.#folder(target), `clone-${i}`),
+        ]),
     }));
   }
 
