@@ -38,7 +38,7 @@ psql: $(INSTALLED) ## open psql on the server's database (ARGS="-c '…'")
 	@exec $(PACKHOUSE) psql $(CONFIG_FLAG) -- $(arguments)
 
 .PHONY: check
-check: $(INSTALLED) ## types, format, lint, lost promises, dead code, ranks of the rooms
+check: $(INSTALLED) ## types, format, lint, lost promises, dead code, kernels as compiled, ranks of the rooms
 	@exec devenv/check.sh
 
 .PHONY: fix
@@ -73,6 +73,10 @@ ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema
 .PHONY: ms-gen
 ms-gen: $(INSTALLED) ## write the query types from db/migrations (ARGS=--check: fail when they are stale)
 	@exec devenv/ms-gen.sh $(arguments)
+
+.PHONY: kernels
+kernels: $(INSTALLED) ## compile the kernels: kernel.as becomes kernel.wasm.ts (ARGS=--check: fail when one is stale)
+	@exec node devenv/kernels.ts $(arguments)
 
 .PHONY: devenv
 devenv: $(INSTALLED) ## start Ceph and PostgreSQL for development and write config.devenv.yaml

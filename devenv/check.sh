@@ -40,6 +40,7 @@ check biome files_biome "$BIN/biome" check --error-on-warnings --max-diagnostics
 check oxlint files_oxlint "$BIN/oxlint" --deny-warnings
 check knip - "$BIN/knip" --no-progress
 check schema - devenv/ms-gen.sh --check
+check kernels - node devenv/kernels.ts --check
 check ranks - node --test --test-reporter=spec internal/ranks.test.ts
 
 ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"

@@ -25,6 +25,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'internal/base': 0,
   'internal/object': 1,
   'internal/pktline': 1,
+  'internal/sha1dc': 1,
   'internal/packformat': 2,
   'internal/chunking': 2,
   'internal/config': 2,

@@ -119,6 +119,7 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     memoryBytesMax: config.push.memoryBytesMax,
     memory: new MemoryBudget({ bytesMax: config.limits.pushMemoryBytesMax, waitersMax: config.limits.pushesWaitingMax }),
     chunking: chunkingOf(config),
+    detectCollisions: config.push.sha1CollisionDetection,
     createRepository: config.push.createRepository,
     hiddenRefs: hiddenRefsOf(config),
     refsMax: config.limits.refsPerRepositoryMax,

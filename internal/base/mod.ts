@@ -1,9 +1,10 @@
 /**
- * base: what every room may lean on: the error class, assertions, logs, the bound on the memory of large requests, the moments at which
- * tests strike.
+ * base: what every room may lean on: the error class, assertions, logs, the bound on the memory of large requests, kernels in WebAssembly,
+ * the moments at which tests strike.
  * Imports no other room.
  */
 export { assert, codeOf, messageOf, PackhouseError } from './errors.ts';
 export { armFailpoints, disarmFailpoints, FAILPOINTS, type Failpoint, failpoint } from './failpoint.ts';
 export { createLogger, type Logger, type LogLevel } from './log.ts';
 export { MemoryBudget, type MemoryClaim } from './memory-budget.ts';
+export { growKernel, instantiateKernel } from './wasm.ts';

@@ -1,13 +1,14 @@
 import { deflateSync } from 'node:zlib';
 import type { ChunkRecipe } from '../chunking/mod.ts';
-import { KIND_BLOB, type ObjectFormat } from '../object/mod.ts';
+import { KIND_BLOB } from '../object/mod.ts';
 import { encodeEntryHeader, type Inflater } from '../packformat/mod.ts';
 import { applyDeltaStream, type CopySource, EntryStream, fileCopies, memoryCopies, peekDeltaSizes } from './apply-stream.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
-import { beginOid, HEADER_ROOM } from './hash-slab.ts';
+import { HEADER_ROOM } from './hash-slab.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
+import type { ObjectNames } from './object-names.ts';
 import type { PackSource } from './pack-source.ts';
 import { SpoolFile } from './spool-file.ts';
 
@@ -19,7 +20,7 @@ export type BaseBytes = Buffer | SpoolFile;
 
 /** Where the large blobs of one pack go, in place of memory. */
 export interface LargeObjectsOptions {
-  readonly format: ObjectFormat;
+  readonly names: ObjectNames;
   readonly limits: PackLimits;
   /** Blobs of this size and more are cut. */
   readonly cutBytesMin: number;
@@ -111,7 +112,7 @@ export class LargeObjects {
 
   /** Names and cuts what a delta makes; into a file too when that is `wanted`. */
   cut(entries: EntryTable, source: PackSource, index: number, base: BaseBytes, size: number, wanted: boolean): SpoolFile | null {
-    const { format, limits, chunks, folder } = this.#options;
+    const { names, limits, chunks, folder } = this.#options;
     const limit = objectLimit(limits, KIND_BLOB);
     if (size > limit) {
       throw new PackError(`delta at offset ${entries.offsets[index]} makes ${size} bytes, the limit is ${limit}`, { limit });
@@ -119,7 +120,7 @@ export class LargeObjects {
     this.#meter.takeLarge(entries.streamSizes[index]! + size);
     const file = wanted ? SpoolFile.create(folder) : null;
     try {
-      const name = beginOid(format, KIND_BLOB, size);
+      const name = names.begin(KIND_BLOB, size);
       applyDeltaStream(this.#stream(entries, source, index), this.#copies(base), this.#result, (bytes) => {
         name.update(bytes);
         chunks.write(bytes);

@@ -6,6 +6,7 @@ import { unresolvedDeltas } from './errors.ts';
 import { LargeObjects, type LargeObjectsOptions } from './large-objects.ts';
 import { type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
+import { ObjectNames } from './object-names.ts';
 import type { PackSource } from './pack-source.ts';
 import { DeltaResolver, type ExternalBase, type LargeExternalBase } from './resolve.ts';
 import { PackScanner } from './scan.ts';
@@ -16,6 +17,8 @@ export interface PackIngestOptions {
   readonly format: ObjectFormat;
   readonly limits: PackLimits;
   readonly checker: ObjectChecker;
+  /** Refuse objects whose bytes are of a SHA-1 collision attack. */
+  readonly detectCollisions: boolean;
   /** Keep a copy of every tree, for a caller that will compare them with others. */
   readonly keepTrees: boolean;
   /** How much the pack may make us inflate, when less than its limits allow. */
@@ -39,7 +42,7 @@ export class PackIngest {
   #isSound = false;
   #isClosed = false;
   readonly #links: LinkCollector;
-  readonly #visit: (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
+  readonly #names: ObjectNames;
   #resolver: DeltaResolver | null = null;
   readonly #meter: WorkMeter;
   readonly #large: LargeObjects | null;
@@ -53,41 +56,52 @@ export class PackIngest {
     this.#options = options;
     this.#meter = new WorkMeter(options.limits, options.madeBytesMax);
     const { format, limits, cutBytesMin, large } = options;
-    this.#large =
-      large === null ? null : new LargeObjects({ format, limits, cutBytesMin, ...large }, this.#tools.inflater, this.#meter);
-    this.#links = new LinkCollector(options.format);
-    this.#visit = (index, kind, buffer, at, size) => {
+    this.#links = new LinkCollector(format);
+    const entries = () => this.entries;
+    this.#names = new ObjectNames(format, options.detectCollisions, entries, (index, kind, buffer, at, size) => {
       const oid = this.#scanner.entries.oid(index);
       const data = buffer.subarray(at, at + size);
       options.checker.check(kind, oid, data);
       this.#links.visit(oid, kind, data);
       if (options.keepTrees && kind === KIND_TREE) this.trees.set(oid.toString('hex'), Buffer.from(data));
-    };
-    this.#scanner = new PackScanner(source, format, limits, this.#tools, this.#meter, this.#visit, cutBytesMin, this.#large);
+    });
+    const parts = { names: this.#names, limits, cutBytesMin };
+    this.#large = large === null ? null : new LargeObjects({ ...parts, ...large }, this.#tools.inflater, this.#meter);
+    this.#scanner = new PackScanner(source, format, limits, this.#tools, this.#meter, this.#names, cutBytesMin, this.#large);
+  }
+
+  /** Some work, with which all objects that it makes are named. */
+  #named<T>(work: () => T): T {
+    try {
+      const result = work();
+      this.#names.flush();
+      return result;
+    } finally {
+      this.#names.clear();
+    }
   }
 
   /** Reads what has arrived; true once the whole pack has been scanned. @throws PackError */
   advance(final: boolean): boolean {
-    return this.#scanner.advance(final);
+    return this.#named(() => this.#scanner.advance(final));
   }
 
   /** Resolves the deltas within the pack; the raw oids that the others wait for, one after the other. @throws PackError */
   resolve(): Buffer {
     assert(this.#scanner.checksum !== null, 'a pack is scanned before it is resolved');
     const { entries } = this.#scanner;
-    const { format, limits, cutBytesMin } = this.#options;
+    const { limits, cutBytesMin } = this.#options;
     this.#resolver = new DeltaResolver(
       entries,
       this.#source,
-      format,
       limits,
       this.#tools.inflater,
       this.#meter,
-      this.#visit,
+      this.#names,
       cutBytesMin,
       this.#large,
     );
-    this.#resolver.resolveInside();
+    this.#named(() => this.#resolver!.resolveInside());
     return this.#resolver.unresolved > 0 ? this.#resolver.missingBases() : Buffer.alloc(0);
   }
 
@@ -99,13 +113,13 @@ export class PackIngest {
   /** Gives one of the missing bases. @throws PackError */
   addBase(base: ExternalBase): void {
     this.#given.push(Buffer.from(base.oid));
-    this.#resolver!.resolveOutside(base);
+    this.#named(() => this.#resolver!.resolveOutside(base));
   }
 
   /** Gives a missing base that is in a file. @throws PackError */
   addLargeBase(base: LargeExternalBase): void {
     this.#given.push(Buffer.from(base.oid));
-    this.#resolver!.resolveOutsideLarge(base);
+    this.#named(() => this.#resolver!.resolveOutsideLarge(base));
   }
 
   /** The blobs that were cut, in order of entries, once each. Known after `finish`. */

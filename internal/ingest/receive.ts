@@ -21,6 +21,8 @@ export interface ReceiveOptions {
   readonly format: ObjectFormat;
   readonly limits: PackLimits;
   readonly severities: CheckSeverities;
+  /** Refuse objects whose bytes are of a SHA-1 collision attack; what was let in is not asked again. False when undefined. */
+  readonly detectCollisions?: boolean;
   /** A pack up to this size is held and worked on in memory; a longer one goes to a spool file and a worker. */
   readonly memoryBytesMax: number;
   /** A pack up to this size may stay thin: its outside bases are not made into entries. 0 when undefined. */
@@ -147,10 +149,10 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
 async function* nothingMore(): AsyncGenerator<Buffer, undefined> {}
 
 function workOptions(options: ReceiveOptions): WorkOptions {
-  const { format, limits, severities, chunking } = options;
-  if (!chunking) return { format, limits, severities, chunking: null };
+  const { format, limits, severities, detectCollisions = false, chunking } = options;
+  if (!chunking) return { format, limits, severities, detectCollisions, chunking: null };
   const { thresholdBytes, minBytes, avgBytes, maxBytes } = chunking;
-  return { format, limits, severities, chunking: { thresholdBytes, minBytes, avgBytes, maxBytes } };
+  return { format, limits, severities, detectCollisions, chunking: { thresholdBytes, minBytes, avgBytes, maxBytes } };
 }
 
 async function receiveInSpool(

@@ -1,14 +1,14 @@
 import { codeOf, messageOf } from '../base/mod.ts';
-import { KIND_BLOB, type ObjectFormat } from '../object/mod.ts';
+import { KIND_BLOB } from '../object/mod.ts';
 import { applyDeltaInto, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
 import { DeltaLinks } from './delta-links.ts';
 import type { EntryTable } from './entry-table.ts';
 import { largeInline, PackError } from './errors.ts';
-import { HEADER_ROOM, writeOid } from './hash-slab.ts';
+import { HEADER_ROOM } from './hash-slab.ts';
 import type { BaseBytes, LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
+import type { ObjectNames } from './object-names.ts';
 import type { PackSource } from './pack-source.ts';
-import type { ObjectVisitor } from './scan.ts';
 import { SpoolFile } from './spool-file.ts';
 
 const HANDED_OVER_BYTES_MIN = 1 << 20;
@@ -46,11 +46,10 @@ export interface LargeExternalBase {
 export class DeltaResolver {
   readonly #entries: EntryTable;
   readonly #source: PackSource;
-  readonly #format: ObjectFormat;
   readonly #limits: PackLimits;
   readonly #inflater: Inflater;
   readonly #meter: WorkMeter;
-  readonly #visit: ObjectVisitor;
+  readonly #names: ObjectNames;
   readonly #cutBytesMin: number;
   readonly #large: LargeObjects | null;
   readonly #links: DeltaLinks;
@@ -65,21 +64,19 @@ export class DeltaResolver {
   constructor(
     entries: EntryTable,
     source: PackSource,
-    format: ObjectFormat,
     limits: PackLimits,
     inflater: Inflater,
     meter: WorkMeter,
-    visit: ObjectVisitor,
+    names: ObjectNames,
     cutBytesMin: number,
     large: LargeObjects | null,
   ) {
     this.#entries = entries;
     this.#source = source;
-    this.#format = format;
     this.#limits = limits;
     this.#inflater = inflater;
     this.#meter = meter;
-    this.#visit = visit;
+    this.#names = names;
     this.#cutBytesMin = cutBytesMin;
     this.#large = large;
     this.#links = new DeltaLinks(entries, source);
@@ -215,7 +212,6 @@ export class DeltaResolver {
     const bytes = this.#make(child, base, kind);
     this.#unresolved--;
     entries.turns[child] = ++this.#turn;
-    if (bytes instanceof Buffer) this.#visit(child, kind, bytes, HEADER_ROOM, bytes.length - HEADER_ROOM);
     this.#links.adopt(child);
     if (this.#links.firstChild[child]! >= 0)
       return bytes instanceof Buffer ? this.#keep(bytes) : (bytes ?? this.#makeAgain(child, base));
@@ -249,7 +245,9 @@ export class DeltaResolver {
     if (size > limit)
       throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
     entries.sizes[child] = size;
-    writeOid(this.#format, kind, bytes, HEADER_ROOM, size, entries.oids, child * entries.oidBytes);
+    this.#names.take(child, kind, bytes, HEADER_ROOM, size);
+    // Deltas may wait for its name.
+    if (this.#links.anyByOid) this.#names.flush();
     return bytes;
   }
 

@@ -5,14 +5,12 @@ import { KIND_BLOB, type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ENTRY_HEADER_BYTES_MAX, emptyEntryHeader, type Inflater, readEntryHeader } from '../packformat/mod.ts';
 import { EntryTable } from './entry-table.ts';
 import { largeInline, PackError } from './errors.ts';
-import { beginOid, HEADER_ROOM, writeOid } from './hash-slab.ts';
+import { HEADER_ROOM } from './hash-slab.ts';
 import type { LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
+import type { ObjectNames, StreamedName } from './object-names.ts';
 import type { PackSource } from './pack-source.ts';
 import { STEP_BYTES, type Tools } from './tools.ts';
-
-/** Called with each whole commit, tree, tag and small blob of the pack: `buffer[at, at + size)` is valid during the call only. */
-export type ObjectVisitor = (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
 
 /** An entry that is streamed, as far as it has arrived. */
 interface LargeEntry {
@@ -22,7 +20,7 @@ interface LargeEntry {
   readonly headerBytes: number;
   /** A commit, tree or tag is gathered whole. */
   readonly whole: Buffer | null;
-  readonly name: Hash | null;
+  readonly name: StreamedName | null;
   readonly isCut: boolean;
   position: number;
   produced: number;
@@ -36,9 +34,8 @@ interface LargeEntry {
 export class PackScanner {
   readonly entries: EntryTable;
   readonly #source: PackSource;
-  readonly #format: ObjectFormat;
   readonly #limits: PackLimits;
-  readonly #visit: ObjectVisitor;
+  readonly #names: ObjectNames;
   readonly #inflater: Inflater;
   readonly #meter: WorkMeter;
   readonly #cutBytesMin: number;
@@ -65,17 +62,16 @@ export class PackScanner {
     limits: PackLimits,
     tools: Tools,
     meter: WorkMeter,
-    visit: ObjectVisitor,
+    names: ObjectNames,
     cutBytesMin: number,
     large: LargeObjects | null,
   ) {
     this.#source = source;
-    this.#format = format;
     this.#limits = limits;
     this.#inflater = tools.inflater;
     this.#slab = tools.slab;
     this.#meter = meter;
-    this.#visit = visit;
+    this.#names = names;
     this.#cutBytesMin = cutBytesMin;
     this.#large = large;
     this.entries = new EntryTable(oidLength(format));
@@ -183,10 +179,7 @@ export class PackScanner {
     const length = headerBytes + consumed;
     const index = this.entries.push(start, type, headerBytes, size);
     this.entries.crcs[index] = crc32(buffer.subarray(at, at + length));
-    if (type <= 4) {
-      writeOid(this.#format, type, slab, HEADER_ROOM, size, this.entries.oids, index * this.entries.oidBytes);
-      this.#visit(index, type, slab, HEADER_ROOM, size);
-    }
+    if (type <= 4) this.#names.take(index, type, slab, HEADER_ROOM, size);
     return length;
   }
 
@@ -200,7 +193,7 @@ export class PackScanner {
       size,
       headerBytes,
       whole: type <= 4 && type !== KIND_BLOB ? Buffer.allocUnsafe(HEADER_ROOM + size + 1) : null,
-      name: type === KIND_BLOB ? beginOid(this.#format, type, size) : null,
+      name: type === KIND_BLOB ? this.#names.begin(type, size) : null,
       isCut,
       position: start + headerBytes,
       produced: 0,
@@ -245,9 +238,7 @@ export class PackScanner {
     this.entries.crcs[index] = crc;
     if (isCut) this.#large!.finish(index);
     if (name !== null) name.digest().copy(this.entries.oids, index * this.entries.oidBytes);
-    if (whole === null) return;
-    writeOid(this.#format, type, whole, HEADER_ROOM, size, this.entries.oids, index * this.entries.oidBytes);
-    this.#visit(index, type, whole, HEADER_ROOM, size);
+    if (whole !== null) this.#names.take(index, type, whole, HEADER_ROOM, size);
   }
 
   #readTrailer(available: number, final: boolean): boolean {

@@ -20,6 +20,8 @@ export interface WorkOptions {
   readonly severities: CheckSeverities;
   /** How much the pack may make us inflate, when less than its limits allow. */
   readonly madeBytesMax?: number;
+  /** Refuse objects whose bytes are of a SHA-1 collision attack. */
+  readonly detectCollisions?: boolean;
   /** How large blobs are cut; null or undefined: they stay entries. */
   readonly chunking?: ChunkingParameters | null;
 }
@@ -86,6 +88,7 @@ export class PackWork {
     const { severities, chunking, ...options } = this.#options;
     return new PackIngest(this.#source, {
       ...options,
+      detectCollisions: options.detectCollisions ?? false,
       cutBytesMin: chunking?.thresholdBytes ?? Infinity,
       large: this.#chunks === null ? null : { chunks: this.#chunks, folder: dirname(this.#path!) },
       checker: new ObjectChecker(options.format, severities),

@@ -56,6 +56,7 @@ export class PushBench {
       packLimits: DEFAULT_PACK_LIMITS,
       protocolLimits: LIMITS,
       severities: STRICT_SEVERITIES,
+      detectCollisions: true,
       tailBytesMax: 1 << 20,
       tail: new TailRoom(this.catalog, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
       memoryBytesMax: 8 << 20,

@@ -146,6 +146,7 @@ async function unpack(
       format: before.format,
       limits: settings.packLimits,
       severities: settings.severities,
+      detectCollisions: settings.detectCollisions,
       memoryBytesMax: settings.memoryBytesMax,
       ...(settings.spoolFolder === undefined ? {} : { spoolFolder: settings.spoolFolder }),
       thinBytesMax: settings.tailBytesMax,

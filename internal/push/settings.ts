@@ -16,6 +16,8 @@ export interface PushSettings {
   readonly packLimits: PackLimits;
   readonly protocolLimits: ProtocolLimits;
   readonly severities: Severities;
+  /** Refuse objects whose bytes are of a SHA-1 collision attack. */
+  readonly detectCollisions: boolean;
   /** A pack up to this size is kept in PostgreSQL. */
   readonly tailBytesMax: number;
   /** Whether there is room for it there. */
