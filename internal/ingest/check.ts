@@ -1,4 +1,13 @@
-import { ObjectChecker as FsckChecker, kindName, type ObjectFormat, type ObjectProblem, type Severities } from '../object/mod.ts';
+import {
+  ObjectChecker as FsckChecker,
+  kindName,
+  type ObjectFormat,
+  type ObjectProblem,
+  type Severities,
+  type TreeCopies,
+  type TreeCursor,
+  type TreeShape,
+} from '../object/mod.ts';
 import { PackError } from './errors.ts';
 
 export type { Severities as CheckSeverities } from '../object/mod.ts';
@@ -15,10 +24,20 @@ export class ObjectChecker {
     this.#fsck = new FsckChecker(format, severities);
   }
 
-  /** @throws PackError with the id and words of `git fsck` */
-  check(kind: number, oid: Buffer, data: Buffer): void {
+  /** Whether nothing was found, not even what the severities ignore. @throws PackError with the id and words of `git fsck` */
+  check(kind: number, oid: Buffer, data: Buffer): boolean {
     const problems = this.#fsck.check(kind, data);
     if (problems.length > 0) this.#take(kind, oid, problems);
+    return this.#fsck.isFaultless;
+  }
+
+  /** See the object room's `ObjectChecker`. */
+  checkChangedTree(data: Buffer, base: TreeShape, copies: TreeCopies, onNew: (cursor: TreeCursor) => void): number {
+    return this.#fsck.checkChangedTree(data, base, copies, onNew);
+  }
+
+  changedShape(entries: number): TreeShape {
+    return this.#fsck.changedShape(entries);
   }
 
   #take(kind: number, oid: Buffer, problems: readonly ObjectProblem[]): void {

@@ -14,6 +14,7 @@ import {
   parseCommit,
   parseTag,
   TreeCursor,
+  type TreeShape,
 } from '../object/mod.ts';
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
@@ -98,11 +99,23 @@ export class LinkCollector {
   #visitTree(data: Buffer): void {
     const cursor = this.#cursor;
     cursor.reset(data);
-    while (cursor.next()) {
-      const type = cursor.mode & MODE_TYPE;
-      if (type === MODE_GITLINK) continue;
-      this.#mark(data, cursor.oidStart, 1 << (type === MODE_TREE ? KIND_TREE : KIND_BLOB));
-    }
+    while (cursor.next()) this.visitEntry(data, cursor);
+  }
+
+  /** Takes the link of the tree entry at a cursor. */
+  visitEntry(data: Buffer, cursor: TreeCursor): void {
+    const type = cursor.mode & MODE_TYPE;
+    if (type !== MODE_GITLINK) this.#mark(data, cursor.oidStart, 1 << (type === MODE_TREE ? KIND_TREE : KIND_BLOB));
+  }
+
+  /** Where the entries of a tree start that was visited. */
+  shapeOf(data: Buffer): TreeShape {
+    const cursor = this.#cursor;
+    const starts: number[] = [];
+    cursor.reset(data);
+    while (cursor.next()) starts.push(cursor.entryStart);
+    starts.push(data.length);
+    return Uint32Array.from(starts);
   }
 
   #visitCommit(oid: Buffer, data: Buffer): void {

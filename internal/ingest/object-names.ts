@@ -4,9 +4,7 @@ import { CheckedSha1, Sha1Batch } from '../sha1dc/mod.ts';
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { beginOid, writeObjectHeader, writeOid } from './hash-slab.ts';
-
-/** Called with each whole commit, tree, tag and small blob of the pack: `buffer[at, at + size)` is valid during the call only. */
-export type ObjectVisitor = (index: number, kind: number, buffer: Buffer, at: number, size: number) => void;
+import type { ObjectVisitor } from './object-visitor.ts';
 
 /** The name of an object that is streamed: it has taken the object's header. */
 export interface StreamedName {
@@ -31,26 +29,27 @@ function threadBatch(): Sha1Batch {
  */
 export class ObjectNames {
   readonly #format: ObjectFormat;
-  readonly #visit: ObjectVisitor;
+  readonly #visitor: ObjectVisitor;
   readonly #entries: () => EntryTable;
   readonly #batch: Sha1Batch | null;
   /** Of each message in the batch. */
   readonly #indexes: number[] = [];
   readonly #kinds: number[] = [];
+  readonly #seen: boolean[] = [];
 
-  constructor(format: ObjectFormat, detectCollisions: boolean, entries: () => EntryTable, visit: ObjectVisitor) {
+  constructor(format: ObjectFormat, detectCollisions: boolean, entries: () => EntryTable, visitor: ObjectVisitor) {
     this.#format = format;
     this.#entries = entries;
-    this.#visit = visit;
+    this.#visitor = visitor;
     this.#batch = detectCollisions && format === 'sha1' ? threadBatch() : null;
   }
 
-  /** Names the object at `buffer[at]`, before which there is HEADER_ROOM. @throws PackError, maybe about an earlier object */
-  take(index: number, kind: number, buffer: Buffer, at: number, size: number): void {
+  /** Names the object at `buffer[at]`, before which there is HEADER_ROOM; one that `isSeen` is not shown to the visitor. @throws PackError, maybe about an earlier object */
+  take(index: number, kind: number, buffer: Buffer, at: number, size: number, isSeen = false): void {
     const entries = this.#entries();
     if (this.#batch === null) {
       writeOid(this.#format, kind, buffer, at, size, entries.oids, index * entries.oidBytes);
-      this.#visit(index, kind, buffer, at, size);
+      if (!isSeen) this.#visitor.visit(index, kind, buffer, at, size);
       return;
     }
     const start = writeObjectHeader(kind, buffer, at, size);
@@ -58,7 +57,7 @@ export class ObjectNames {
       this.flush();
       const oid = checked(new CheckedSha1().update(buffer.subarray(start, at + size)));
       oid.copy(entries.oids, index * entries.oidBytes);
-      this.#visit(index, kind, buffer, at, size);
+      if (!isSeen) this.#visitor.visit(index, kind, buffer, at, size);
       return;
     }
     if (!this.#batch.add(buffer, start, at + size)) {
@@ -67,6 +66,12 @@ export class ObjectNames {
     }
     this.#indexes.push(index);
     this.#kinds.push(kind);
+    this.#seen.push(isSeen);
+  }
+
+  /** Whether the object waits to be named. */
+  waits(index: number): boolean {
+    return this.#indexes.includes(index);
   }
 
   /** Names and shows what waits. @throws PackError */
@@ -86,8 +91,9 @@ export class ObjectNames {
     if (found >= 0) throw collisionAttack(hash('sha1', batch.memory.subarray(batch.start(found), batch.end(found))));
     for (const [message, index] of this.#indexes.entries()) {
       batch.copyDigest(message, entries.oids, index * entries.oidBytes);
+      if (this.#seen[message]) continue;
       const size = entries.sizes[index]!;
-      this.#visit(index, this.#kinds[message]!, batch.memory, batch.end(message) - size, size);
+      this.#visitor.visit(index, this.#kinds[message]!, batch.memory, batch.end(message) - size, size);
     }
   }
 
@@ -96,6 +102,7 @@ export class ObjectNames {
     this.#batch?.clear();
     this.#indexes.length = 0;
     this.#kinds.length = 0;
+    this.#seen.length = 0;
   }
 
   /** Names an object of `size` bytes that is given in parts. */

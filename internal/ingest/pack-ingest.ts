@@ -1,5 +1,5 @@
 import { assert } from '../base/mod.ts';
-import { KIND_TREE, type ObjectFormat } from '../object/mod.ts';
+import type { ObjectFormat } from '../object/mod.ts';
 import type { ObjectChecker } from './check.ts';
 import type { ChunkedBlob } from './chunking-options.ts';
 import { unresolvedDeltas } from './errors.ts';
@@ -7,6 +7,7 @@ import { LargeObjects, type LargeObjectsOptions } from './large-objects.ts';
 import { type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
 import { ObjectNames } from './object-names.ts';
+import { ObjectVisitor } from './object-visitor.ts';
 import type { PackSource } from './pack-source.ts';
 import { DeltaResolver, type ExternalBase, type LargeExternalBase } from './resolve.ts';
 import { PackScanner } from './scan.ts';
@@ -42,6 +43,7 @@ export class PackIngest {
   #isSound = false;
   #isClosed = false;
   readonly #links: LinkCollector;
+  readonly #visitor: ObjectVisitor;
   readonly #names: ObjectNames;
   #resolver: DeltaResolver | null = null;
   readonly #meter: WorkMeter;
@@ -58,13 +60,8 @@ export class PackIngest {
     const { format, limits, cutBytesMin, large } = options;
     this.#links = new LinkCollector(format);
     const entries = () => this.entries;
-    this.#names = new ObjectNames(format, options.detectCollisions, entries, (index, kind, buffer, at, size) => {
-      const oid = this.#scanner.entries.oid(index);
-      const data = buffer.subarray(at, at + size);
-      options.checker.check(kind, oid, data);
-      this.#links.visit(oid, kind, data);
-      if (options.keepTrees && kind === KIND_TREE) this.trees.set(oid.toString('hex'), Buffer.from(data));
-    });
+    this.#visitor = new ObjectVisitor(entries, options.checker, this.#links, options.keepTrees ? this.trees : null);
+    this.#names = new ObjectNames(format, options.detectCollisions, entries, this.#visitor);
     const parts = { names: this.#names, limits, cutBytesMin };
     this.#large = large === null ? null : new LargeObjects({ ...parts, ...large }, this.#tools.inflater, this.#meter);
     this.#scanner = new PackScanner(source, format, limits, this.#tools, this.#meter, this.#names, cutBytesMin, this.#large);
@@ -98,6 +95,7 @@ export class PackIngest {
       this.#tools.inflater,
       this.#meter,
       this.#names,
+      this.#visitor,
       cutBytesMin,
       this.#large,
     );

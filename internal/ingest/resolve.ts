@@ -1,6 +1,6 @@
 import { codeOf, messageOf } from '../base/mod.ts';
-import { KIND_BLOB } from '../object/mod.ts';
-import { applyDeltaInto, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
+import { KIND_BLOB, KIND_TREE, type TreeShape } from '../object/mod.ts';
+import { applyDeltaInto, DeltaCopies, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
 import { DeltaLinks } from './delta-links.ts';
 import type { EntryTable } from './entry-table.ts';
 import { largeInline, PackError } from './errors.ts';
@@ -8,6 +8,7 @@ import { HEADER_ROOM } from './hash-slab.ts';
 import type { BaseBytes, LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
 import type { ObjectNames } from './object-names.ts';
+import type { ObjectVisitor } from './object-visitor.ts';
 import type { PackSource } from './pack-source.ts';
 import { SpoolFile } from './spool-file.ts';
 
@@ -16,6 +17,8 @@ const HANDED_OVER_BYTES_MIN = 1 << 20;
 const FILES_BYTES_MAX = 8 * 2 ** 30;
 /** Room for a delta or what it makes; most packs of one commit have none. */
 const ROOM_BYTES_MIN = 1 << 16;
+/** A tree of more pieces is looked at whole. */
+const COPIES_MAX = 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** One delta tree node whose children are being resolved. `bytes` is the object, or null when it was dropped to stay within a bound. */
@@ -23,6 +26,8 @@ interface Frame {
   readonly index: number;
   bytes: BaseBytes | null;
   next: number;
+  /** Of a tree: where its entries start, once something was made of it; null when that is of no use. At most a sixth of its bytes. */
+  shape: TreeShape | null | undefined;
 }
 
 /** An object outside the pack that deltas of a thin pack are based on. */
@@ -50,6 +55,10 @@ export class DeltaResolver {
   readonly #inflater: Inflater;
   readonly #meter: WorkMeter;
   readonly #names: ObjectNames;
+  readonly #visitor: ObjectVisitor;
+  readonly #copies = new DeltaCopies(COPIES_MAX);
+  /** Entries of the tree that was made last, -1 when their starts are not at hand. */
+  #changed = -1;
   readonly #cutBytesMin: number;
   readonly #large: LargeObjects | null;
   readonly #links: DeltaLinks;
@@ -68,6 +77,7 @@ export class DeltaResolver {
     inflater: Inflater,
     meter: WorkMeter,
     names: ObjectNames,
+    visitor: ObjectVisitor,
     cutBytesMin: number,
     large: LargeObjects | null,
   ) {
@@ -77,6 +87,7 @@ export class DeltaResolver {
     this.#inflater = inflater;
     this.#meter = meter;
     this.#names = names;
+    this.#visitor = visitor;
     this.#cutBytesMin = cutBytesMin;
     this.#large = large;
     this.#links = new DeltaLinks(entries, source);
@@ -135,12 +146,12 @@ export class DeltaResolver {
 
   /** Resolves one delta on a base that is at hand, then all that hangs on it. */
   #resolveChild(child: number, baseBytes: BaseBytes, kind: number): void {
-    const result = this.#apply(child, baseBytes, kind);
+    const result = this.#apply(child, baseBytes, kind, null);
     if (result !== null) this.#walk(child, result);
   }
 
   #walk(root: number, rootBytes: BaseBytes | null): void {
-    const stack: Frame[] = [{ index: root, bytes: null, next: this.#links.firstChild[root]! }];
+    const stack: Frame[] = [{ index: root, bytes: null, next: this.#links.firstChild[root]!, shape: undefined }];
     if (rootBytes !== null) this.#hold(stack[0]!, rootBytes);
     try {
       while (stack.length > 0) this.#step(stack, rootBytes !== null);
@@ -160,11 +171,12 @@ export class DeltaResolver {
     const child = frame.next;
     frame.next = this.#links.sibling[child]!;
     if (frame.bytes === null) this.#restore(stack);
-    const result = this.#apply(child, frame.bytes!, this.#entries.kinds[frame.index]!);
+    const result = this.#apply(child, frame.bytes!, this.#entries.kinds[frame.index]!, frame);
     // A file goes as soon as no other delta needs it: a chain of versions has two at a time.
     if (frame.next < 0 && frame.bytes instanceof SpoolFile && !(rootGiven && stack.length === 1)) this.#drop(frame);
     if (result === null) return;
-    const next: Frame = { index: child, bytes: null, next: this.#links.firstChild[child]! };
+    const shape = this.#changed < 0 ? undefined : this.#visitor.changedShape(this.#changed);
+    const next: Frame = { index: child, bytes: null, next: this.#links.firstChild[child]!, shape };
     this.#hold(next, result);
     stack.push(next);
     if (stack.length > this.#limits.deltaDepthMax) {
@@ -206,10 +218,11 @@ export class DeltaResolver {
   }
 
   /** Names and reports the object of a delta; its bytes, for keeping, when other deltas hang on it, else null. */
-  #apply(child: number, base: BaseBytes, kind: number): BaseBytes | null {
+  #apply(child: number, base: BaseBytes, kind: number, frame: Frame | null): BaseBytes | null {
     const entries = this.#entries;
     entries.kinds[child] = kind;
-    const bytes = this.#make(child, base, kind);
+    this.#changed = -1;
+    const bytes = this.#make(child, base, kind, frame);
     this.#unresolved--;
     entries.turns[child] = ++this.#turn;
     this.#links.adopt(child);
@@ -220,10 +233,11 @@ export class DeltaResolver {
   }
 
   /** The object of a delta, named: in the scratch buffer; of a blob that is cut in a file, null when nothing seems to hang on it. */
-  #make(child: number, base: BaseBytes, kind: number): BaseBytes | null {
+  #make(child: number, base: BaseBytes, kind: number, frame: Frame | null): BaseBytes | null {
     const isBlob = kind === KIND_BLOB;
     if (!(base instanceof SpoolFile) && !(isBlob && this.#large?.isLarge(kind, this.#entries.streamSizes[child]!))) {
       const bytes = this.#applyDeltaOf(child, base, isBlob ? this.#cutBytesMin : Infinity);
+      if (bytes !== null && kind === KIND_TREE && frame !== null) this.#visitChanged(child, bytes, frame);
       if (bytes !== null) return this.#named(child, bytes, kind);
     }
     const large = this.#large!;
@@ -238,6 +252,19 @@ export class DeltaResolver {
     return this.#told(child, () => large.cut(this.#entries, this.#source, child, base, size, wanted));
   }
 
+  /** Looks at what is new in a tree that was just made of a frame's, whose delta is still in its buffer. */
+  #visitChanged(child: number, bytes: Buffer, frame: Frame): void {
+    const base = frame.bytes as Buffer;
+    if (frame.shape === undefined) {
+      if (this.#names.waits(frame.index)) this.#names.flush();
+      frame.shape = this.#visitor.shapeOf(frame.index, base.subarray(HEADER_ROOM));
+    }
+    if (frame.shape === null) return;
+    const delta = this.#delta.subarray(0, this.#entries.streamSizes[child]!);
+    if (!this.#copies.read(delta, readDeltaSizes(delta))) return;
+    this.#changed = this.#visitor.visitChanged(bytes.subarray(HEADER_ROOM), frame.shape, this.#copies);
+  }
+
   #named(child: number, bytes: Buffer, kind: number): Buffer {
     const entries = this.#entries;
     const size = bytes.length - HEADER_ROOM;
@@ -245,7 +272,7 @@ export class DeltaResolver {
     if (size > limit)
       throw new PackError(`delta at offset ${entries.offsets[child]} makes ${size} bytes, the limit is ${limit}`, { limit });
     entries.sizes[child] = size;
-    this.#names.take(child, kind, bytes, HEADER_ROOM, size);
+    this.#names.take(child, kind, bytes, HEADER_ROOM, size, this.#changed >= 0);
     // Deltas may wait for its name.
     if (this.#links.anyByOid) this.#names.flush();
     return bytes;
@@ -279,6 +306,7 @@ export class DeltaResolver {
   #drop(frame: Frame): void {
     const { bytes } = frame;
     frame.bytes = null;
+    frame.shape = undefined;
     if (bytes === null) return;
     if (bytes instanceof SpoolFile) {
       this.#fileBytes -= bytes.sizeBytes;

@@ -16,6 +16,7 @@ import type { FsckId, Report } from './fsck-ids.ts';
 import type { OidMap } from './oid-map.ts';
 import { MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_SYMLINK, MODE_TREE, MODE_TYPE_MASK, type TreeCursor } from './tree.ts';
 
+const SPACE = 0x20;
 const DOT = 0x2e;
 const SLASH = 0x2f;
 const BACKSLASH = 0x5c;
@@ -56,6 +57,25 @@ const REPORTS: readonly (readonly [number, FsckId, string])[] = [
   [MAILMAP_LINK, 'mailmapSymlink', '.mailmap is a symbolic link'],
 ];
 
+/** Where the entries of a tree start, in order, and last its length. */
+export type TreeShape = Uint32Array<ArrayBuffer>;
+
+/** The entry before the one that is looked at: its name, and whether it is new. */
+interface EntryBefore {
+  readonly start: number;
+  readonly end: number;
+  readonly isTree: boolean;
+  readonly isNew: boolean;
+}
+
+/** Parts of a tree that are parts of another one: `lengths[i]` bytes at `to[i]`, from `from[i]` of the other. In order of `to`. */
+export interface TreeCopies {
+  readonly count: number;
+  readonly from: Uint32Array;
+  readonly to: Uint32Array;
+  readonly lengths: Uint32Array;
+}
+
 /**
  * Checks trees, one after the other, allocating nothing for an entry. The oids that trees give the names .gitmodules and .gitattributes are
  * gathered in the two maps: their bytes are checked when all objects are there.
@@ -66,6 +86,7 @@ export class TreeChecker {
   readonly #gitattributes: OidMap;
   /** Start and end of the names, in order, that a directory further down may turn out to repeat. */
   readonly #candidates: number[] = [];
+  #shape: TreeShape = new Uint32Array(64);
 
   constructor(cursor: TreeCursor, gitmodules: OidMap, gitattributes: OidMap) {
     this.#cursor = cursor;
@@ -83,10 +104,7 @@ export class TreeChecker {
     let previousIsTree = false;
     while (cursor.advance()) {
       const { nameStart, nameEnd, mode } = cursor;
-      found |= this.#checkName(data, nameStart, nameEnd, mode);
-      found |= modeFaults(mode);
-      if (data[cursor.entryStart] === ZERO) found |= ZERO_PADDED;
-      if (data[cursor.oidStart] === 0 && isNull(data, cursor.oidStart, cursor.oidBytes)) found |= NULL_OID;
+      found |= this.#checkEntry(data);
       const isTree = (mode & MODE_TYPE_MASK) === MODE_TREE;
       if (previousStart >= 0) found |= this.#checkOrder(data, previousStart, previousEnd, previousIsTree, isTree);
       previousStart = nameStart;
@@ -96,6 +114,106 @@ export class TreeChecker {
     if (cursor.malformed !== undefined) report('badTree', cursor.malformed);
     if (found === 0) return;
     for (const [bit, id, message] of REPORTS) if (found & bit) report(id, message);
+  }
+
+  /**
+   * Checks a tree that was made of one without faults, by looking at what is new: an entry that was copied whole from where an entry starts in the
+   * base is that entry again, and it and its neighbours in the same copy were looked at there. Never wrong, but not always able: -1 when there is
+   * a fault, or a name that may stand twice with others between, so that the whole tree must be checked. Else the number of entries; `shape`
+   * then says where they start. Each new entry is at the cursor when `onNew` is called; some were told already when the answer is -1.
+   */
+  checkChanged(data: Buffer, base: TreeShape, copies: TreeCopies, onNew: (cursor: TreeCursor) => void): number {
+    const cursor = this.#cursor;
+    const before = { start: -1, end: -1, isTree: false, isNew: false };
+    let count = 0;
+    let run = 0;
+    for (let at = 0; at < data.length; ) {
+      while (run < copies.count && copies.to[run]! + copies.lengths[run]! <= at) run++;
+      const shift = run < copies.count && copies.to[run]! <= at ? copies.to[run]! - copies.from[run]! : Number.NaN;
+      const first = Number.isNaN(shift) ? -1 : lastStartUpTo(base, at - shift);
+      const last = first >= 0 && base[first] === at - shift ? lastStartUpTo(base, copies.from[run]! + copies.lengths[run]!) : -1;
+      cursor.seek(data, at);
+      const isNew = last <= first;
+      if (!cursor.advance() || !this.#isAfter(data, before, isNew, count)) return -1;
+      if (!isNew) {
+        this.#reserve(count + last - first);
+        for (let i = first; i < last; i++) this.#shape[count++] = base[i]! + shift;
+        at = base[last]! + shift;
+        cursor.seek(data, base[last - 1]! + shift);
+        if (!cursor.advance()) return -1;
+      } else {
+        if (this.#checkEntry(data) !== 0) return -1;
+        onNew(cursor);
+        this.#reserve(count + 1);
+        this.#shape[count++] = at;
+        at = cursor.oidStart + cursor.oidBytes;
+      }
+      before.start = cursor.nameStart;
+      before.end = cursor.nameEnd;
+      before.isTree = (cursor.mode & MODE_TYPE_MASK) === MODE_TREE;
+      before.isNew = isNew;
+    }
+    this.#shape[count] = data.length;
+    return count;
+  }
+
+  /** A copy of the shape of the tree that `checkChanged` has looked at last, of so many entries. */
+  shape(count: number): TreeShape {
+    return this.#shape.slice(0, count + 1);
+  }
+
+  /** Room for so many entries and the end. */
+  #reserve(count: number): void {
+    if (count < this.#shape.length) return;
+    const wider = new Uint32Array(2 * count + 2);
+    wider.set(this.#shape);
+    this.#shape = wider;
+  }
+
+  /**
+   * Whether the entry at the cursor comes after the one before it and repeats no name (`checkOrder`). In a base without faults no file has the
+   * name of a directory. So of such a pair one is new: a new file that is followed by names which it begins leaves the question open, a new
+   * directory looks back over those names.
+   */
+  #isAfter(data: Buffer, before: EntryBefore, isNew: boolean, count: number): boolean {
+    if (before.start < 0) return true;
+    const { nameStart, nameEnd, mode } = this.#cursor;
+    const length1 = before.end - before.start;
+    const length2 = nameEnd - nameStart;
+    const common = Math.min(length1, length2);
+    for (let i = 0; i < common; i++) {
+      const difference = data[before.start + i]! - data[nameStart + i]!;
+      if (difference !== 0) return difference < 0;
+    }
+    if (length1 === length2) return false;
+    const isTree = (mode & MODE_TYPE_MASK) === MODE_TREE;
+    const next1 = length1 > common ? data[before.start + common]! : before.isTree ? SLASH : 0;
+    const next2 = length2 > common ? data[nameStart + common]! : isTree ? SLASH : 0;
+    if (next1 === 0 && next2 < SLASH && before.isNew) return false;
+    if (next2 === SLASH && next1 < SLASH && isNew && this.#isRepeated(data, nameStart, nameEnd, count)) return false;
+    return next1 < next2;
+  }
+
+  /** Whether one of the entries so far, from the last one back as far as names begin with this one, has it. */
+  #isRepeated(data: Buffer, start: number, end: number, count: number): boolean {
+    const length = end - start;
+    for (let i = count - 1; i >= 0; i--) {
+      let at = this.#shape[i]!;
+      while (data[at] !== SPACE) at++;
+      at++;
+      for (let k = 0; k < length; k++) if (data[at + k] !== data[start + k]) return false;
+      if (data[at + length] === 0) return true;
+    }
+    return false;
+  }
+
+  /** What is wrong with the entry at the cursor alone. */
+  #checkEntry(data: Buffer): number {
+    const { entryStart, nameStart, nameEnd, oidStart, oidBytes, mode } = this.#cursor;
+    let found = this.#checkName(data, nameStart, nameEnd, mode) | modeFaults(mode);
+    if (data[entryStart] === ZERO) found |= ZERO_PADDED;
+    if (data[oidStart] === 0 && isNull(data, oidStart, oidBytes)) found |= NULL_OID;
+    return found;
   }
 
   #checkName(data: Buffer, start: number, end: number, mode: number): number {
@@ -178,4 +296,16 @@ function modeFaults(mode: number): number {
 function isNull(data: Buffer, start: number, length: number): boolean {
   for (let i = start; i < start + length; i++) if (data[i] !== 0) return false;
   return true;
+}
+
+/** The index of the last start that is not above `at`. */
+function lastStartUpTo(shape: TreeShape, at: number): number {
+  let low = 0;
+  let high = shape.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (shape[middle]! <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
 }

@@ -1,7 +1,7 @@
 import { checkGitattributes, checkGitmodules } from './dot-files.ts';
 import { checkCommit, checkTag } from './fsck-header.ts';
 import { DEFAULT_SEVERITIES, type FsckId, type ObjectProblem, type Report, type Severities } from './fsck-ids.ts';
-import { TreeChecker } from './fsck-tree.ts';
+import { TreeChecker, type TreeCopies, type TreeShape } from './fsck-tree.ts';
 import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, type ObjectFormat, oidLength } from './oid.ts';
 import { OidMap } from './oid-map.ts';
 import { TreeCursor } from './tree.ts';
@@ -23,6 +23,8 @@ export class ObjectChecker {
   readonly #trees: TreeChecker;
   #problems: ObjectProblem[] | undefined;
   readonly #report: Report;
+  /** Whether nothing was found in the object that `check` looked at last, faults that the severities ignore included. */
+  isFaultless = true;
 
   constructor(format: ObjectFormat, severities: Severities = DEFAULT_SEVERITIES) {
     this.#oidBytes = oidLength(format);
@@ -31,6 +33,7 @@ export class ObjectChecker {
     this.severities = severities;
     this.#trees = new TreeChecker(new TreeCursor(format), this.gitmodules, this.gitattributes);
     this.#report = (id, message) => {
+      this.isFaultless = false;
       const severity = severities[id];
       if (severity === 'ignore') return false;
       this.#problems ??= [];
@@ -41,12 +44,26 @@ export class ObjectChecker {
 
   /** The problems of one object, errors and others; kinds are pack numbers. An object without any costs no allocation. */
   check(kind: number, data: Buffer): readonly ObjectProblem[] {
+    this.isFaultless = true;
     if (kind === KIND_BLOB) return NO_PROBLEMS;
     if (kind === KIND_TREE) this.#trees.check(data, this.#report);
     else if (kind === KIND_COMMIT) checkCommit(data, this.#oidBytes, this.#report);
     else if (kind === KIND_TAG) checkTag(data, this.#oidBytes, this.#report);
     else this.#report('unknownType', `${kind} is not a kind of object`);
     return this.#take();
+  }
+
+  /**
+   * Checks a tree of which parts are those of another one in which nothing was found, by what is new in it (TreeChecker.checkChanged): the number of
+   * its entries when there is nothing to find, -1 when `check` must look at all of it. `onNew` is told each new entry, at the cursor.
+   */
+  checkChangedTree(data: Buffer, base: TreeShape, copies: TreeCopies, onNew: (cursor: TreeCursor) => void): number {
+    return this.#trees.checkChanged(data, base, copies, onNew);
+  }
+
+  /** The shape of the tree that `checkChangedTree` has just found to have so many entries. */
+  changedShape(entries: number): TreeShape {
+    return this.#trees.shape(entries);
   }
 
   /** Takes over what another checker gathered: raw oids, one after the other. */

@@ -23,6 +23,7 @@ export {
   STRICT_SEVERITIES,
   severitiesWith,
 } from './fsck-ids.ts';
+export type { TreeCopies, TreeShape } from './fsck-tree.ts';
 export { type CommitRecord, encodeCommitRecord, encodeTagRecord, type GraphVisitor, readGraphRecords } from './graph-record.ts';
 export {
   KIND_BLOB,

@@ -45,6 +45,13 @@ export class TreeCursor {
     this.#malformed = undefined;
   }
 
+  /** Starts in the middle of a tree, where an entry starts. */
+  seek(data: Buffer, at: number): void {
+    this.#data = data;
+    this.#at = at;
+    this.#malformed = undefined;
+  }
+
   /** Moves to the next entry; false after the last. @throws PackhouseError `bad-object` at an entry that cannot be read. */
   next(): boolean {
     if (this.advance()) return true;

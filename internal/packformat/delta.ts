@@ -85,6 +85,46 @@ export function applyDeltaInto(base: Uint8Array, delta: Buffer, sizes: DeltaSize
   if (to !== end) throw new PackhouseError('delta', `delta makes ${to - at} bytes, not the ${sizes.resultSize} it claims`);
 }
 
+/** What a delta copies from its base, in order: `length[i]` bytes from `from[i]` of the base to `to[i]` of the result. */
+export class DeltaCopies {
+  readonly from: Uint32Array;
+  readonly to: Uint32Array;
+  readonly lengths: Uint32Array;
+  count = 0;
+
+  constructor(capacity: number) {
+    this.from = new Uint32Array(capacity);
+    this.to = new Uint32Array(capacity);
+    this.lengths = new Uint32Array(capacity);
+  }
+
+  /** Reads a delta that has been applied, to less than 4 GiB. False when it has more copies than there is room for. */
+  read(delta: Uint8Array, { headerBytes }: DeltaSizes): boolean {
+    this.count = 0;
+    let at = headerBytes;
+    let to = 0;
+    while (at < delta.length) {
+      const op = delta[at++]!;
+      if (!(op & 0x80)) {
+        at += op;
+        to += op;
+        continue;
+      }
+      let offset = 0;
+      let length = 0;
+      for (let i = 0; i < 4; i++) if (op & (1 << i)) offset += delta[at++]! * 2 ** (8 * i);
+      for (let i = 0; i < 3; i++) if (op & (0x10 << i)) length += delta[at++]! * 2 ** (8 * i);
+      if (length === 0) length = 0x10000;
+      if (this.count === this.from.length) return false;
+      this.from[this.count] = offset;
+      this.to[this.count] = to;
+      this.lengths[this.count++] = length;
+      to += length;
+    }
+    return true;
+  }
+}
+
 /** The object that a delta makes of its base. @throws PackhouseError `delta` */
 export function applyDelta(base: Uint8Array, delta: Buffer): Buffer {
   const sizes = readDeltaSizes(delta);
