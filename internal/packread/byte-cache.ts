@@ -27,6 +27,13 @@ export class ByteCache {
     return found;
   }
 
+  delete(key: string): void {
+    const found = this.#entries.get(key);
+    if (found === undefined) return;
+    this.#entries.delete(key);
+    this.#bytes -= found.length;
+  }
+
   has(key: string): boolean {
     return this.#entries.has(key);
   }

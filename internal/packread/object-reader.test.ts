@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pack } from '../catalog/mod.ts';
+import { createFaultyStore, type PackStore } from '../packstore/mod.ts';
 import { buildDelta, entry, oidOf, refDelta, type StoredEntry, seededBytes, TestPool } from '../testkit/mod.ts';
 import { ObjectReader } from './object-reader.ts';
 import { PackBytes } from './pack-bytes.ts';
@@ -25,10 +26,60 @@ describe('reading objects', () => {
   });
   after(() => pool?.close());
 
-  function reader(packs: readonly Pack[], cacheBytes = 1 << 20): { read(body: string | Buffer): Promise<Buffer> } {
+  test('a bit that turned on its way from the store is read again, not kept', async () => {
+    const body = seededBytes(5, 200_000);
+    const pack = await pool.put('store', [whole(body)]);
+    const store = createFaultyStore(pool.store);
+    const { read } = reader([pack], 1 << 20, store);
+    store.setRules([{ operation: 'get', when: { kind: 'nth', n: 1 }, fault: { kind: 'flip', bit: 800_000 } }]);
+    assert((await read(body)).equals(body));
+    assert.equal(store.injected.length, 1);
+  });
+
+  test('bytes that are damaged in the store stay an error', async () => {
+    const body = seededBytes(6, 200_000);
+    const pack = await pool.put('store', [whole(body)]);
+    const store = createFaultyStore(pool.store, {
+      rules: [{ operation: 'get', when: { kind: 'always' }, fault: { kind: 'flip', bit: 800_000 } }],
+    });
+    const { read } = reader([pack], 1 << 20, store);
+    await assert.rejects(read(body), { code: 'zlib' });
+    assert(store.injected.length < 10);
+  });
+
+  test('a short answer of the store is an error for whoever asked, and not kept', async () => {
+    const body = seededBytes(7, 200_000);
+    const pack = await pool.put('store', [whole(body)]);
+    const store = createFaultyStore(pool.store, {
+      rules: [{ operation: 'get', when: { kind: 'nth', n: 1 }, fault: { kind: 'truncate', lengthBytes: 1000 } }],
+    });
+    const { read } = reader([pack], 1 << 20, store);
+    await assert.rejects(read(body), { code: 'store-short' });
+    assert((await read(body)).equals(body));
+  });
+
+  test('a request that goes takes nothing from others that wait for the same bytes', async () => {
+    const pack = await pool.put('store', [whole(seededBytes(8, 200_000))]);
+    const store = createFaultyStore(pool.store, {
+      rules: [{ operation: 'get', when: { kind: 'always' }, fault: { kind: 'delay', milliseconds: 50 } }],
+    });
+    const bytes = new PackBytes(pool.catalog, store, 1 << 20);
+    const gone = new AbortController();
+    const first = bytes.load(pool.poolId, pack, 0, 100, gone.signal);
+    const second = bytes.read(pool.poolId, pack, 0, 4);
+    gone.abort(new Error('the client has gone'));
+    await assert.rejects(first, /the client has gone/);
+    assert.equal((await second).toString(), 'PACK');
+  });
+
+  function reader(
+    packs: readonly Pack[],
+    cacheBytes = 1 << 20,
+    store: PackStore = pool.store,
+  ): { read(body: string | Buffer): Promise<Buffer> } {
     const index = new PoolIndex(pool.catalog, pool.poolId, 'sha1');
     for (const pack of packs) index.add(pack);
-    const objects = new ObjectReader(new PackBytes(pool.catalog, pool.store, cacheBytes), index);
+    const objects = new ObjectReader(new PackBytes(pool.catalog, store, cacheBytes), index);
     return {
       async read(body) {
         const [location] = await index.find(Buffer.from(oidOf('blob', body), 'hex'));

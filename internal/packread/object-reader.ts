@@ -47,6 +47,8 @@ const OBJECT_CACHE_BYTES = 32 << 20;
 const OBJECT_CACHED_BYTES_MAX = 1 << 20;
 /** The largest chunked blob that is ever made whole here: larger ones are read in ranges. */
 const CHUNKED_BYTES_MAX = 64 << 20;
+/** More unsound entries than this are no accident of the way. */
+const DOUBTED_MAX = 1000;
 
 /**
  * Objects of one pool as whole bytes, deltas applied. Works through what is cached without waiting, and waits only for what is not.
@@ -62,6 +64,8 @@ export class ObjectReader {
   readonly #header = emptyEntryHeader();
   readonly #cache = new Map<string, StoredObject>();
   #cacheBytes = 0;
+  /** Entries whose bytes were read once more because they were not sound. */
+  readonly #doubted = new Set<string>();
 
   /** Bytes of the objects and recipes that are kept. */
   get bytes(): number {
@@ -176,14 +180,23 @@ export class ObjectReader {
       const whole = readEntryHeader(bytes, 0, bytes.length, this.#oidBytes, header);
       if (whole) {
         const data = Buffer.allocUnsafe(header.size + 1);
-        const consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
+        let consumed: number;
+        try {
+          consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
+        } catch (error) {
+          if (!this.#doubts(pack, offset)) throw error;
+          return { pack, offset, lengthBytes: span };
+        }
         if (consumed >= 0) {
           const base =
             header.type === ENTRY_REF_DELTA ? Buffer.from(bytes.subarray(header.baseAt, header.baseAt + this.#oidBytes)) : null;
           return { type: header.type, distance: header.distance, base, data: data.subarray(0, header.size) };
         }
       }
-      if (offset + span >= pack.lengthBytes) throw corrupt(pack, offset, 'entry runs past the end');
+      if (offset + span >= pack.lengthBytes) {
+        if (!this.#doubts(pack, offset)) throw corrupt(pack, offset, 'entry runs past the end');
+        return { pack, offset, lengthBytes: span };
+      }
       // Twice as much each time, so that a long entry is not inflated again for every block of it.
       const wanted = Math.max(2 * span, BLOCK_BYTES, whole ? Math.ceil(header.size / 2) : ENTRY_HEADER_BYTES_MAX);
       const parts = [bytes];
@@ -197,6 +210,15 @@ export class ObjectReader {
       bytes = Buffer.concat(parts);
       span = bytes.length;
     }
+  }
+
+  /** Whether an unsound entry of the store is to be read once more: a byte that was damaged on its way must not stay damaged in the cache. */
+  #doubts(pack: Pack, offset: number): boolean {
+    const key = `${pack.id} ${offset}`;
+    if (pack.tier !== 'store' || this.#doubted.has(key) || this.#doubted.size >= DOUBTED_MAX) return false;
+    this.#doubted.add(key);
+    this.#bytes.forget(pack);
+    return true;
   }
 }
 

@@ -63,9 +63,15 @@ export class PackBytes {
       do block++;
       while (block <= last && (block - from) * BLOCK_BYTES < FETCH_BYTES_MAX && !this.#cache.has(blockKey(pack, block)));
       const to = block;
-      waits.push(this.#once(`${blockKey(pack, from)}-${to}`, () => this.#loadBlocks(pack, from, to, signal)));
+      waits.push(this.#once(`${blockKey(pack, from)}-${to}`, () => this.#loadBlocks(pack, from, to)));
     }
     await Promise.all(waits);
+    signal?.throwIfAborted();
+  }
+
+  /** Lets go of what is cached of a store pack: its bytes were not what they should be, and are to be read again. */
+  forget(pack: PackExtent): void {
+    for (let block = 0; block * BLOCK_BYTES < pack.lengthBytes; block++) this.#cache.delete(blockKey(pack, block));
   }
 
   /** Brings tail packs into the cache, all in one statement. */
@@ -146,9 +152,10 @@ export class PackBytes {
       throw new PackhouseError('pack-gone', `tail packs ${packIds.filter((id) => !found.has(id)).join(', ')} are gone`);
   }
 
-  async #loadBlocks(pack: PackExtent, from: number, to: number, signal?: AbortSignal): Promise<void> {
+  /** Without anybody's signal: several requests may wait for it, and one that goes must not take it from the others. */
+  async #loadBlocks(pack: PackExtent, from: number, to: number): Promise<void> {
     const start = from * BLOCK_BYTES;
-    const bytes = await this.#get(pack, start, Math.min(to * BLOCK_BYTES, pack.lengthBytes) - start, signal);
+    const bytes = await this.#get(pack, start, Math.min(to * BLOCK_BYTES, pack.lengthBytes) - start);
     for (let block = from; block < to; block++) {
       const at = (block - from) * BLOCK_BYTES;
       const view = bytes.subarray(at, at + BLOCK_BYTES);
@@ -157,9 +164,13 @@ export class PackBytes {
     }
   }
 
-  #get(pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
+  async #get(pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
     const range = { offset: pack.extentOffset + offset, lengthBytes };
-    return this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
+    const bytes = await this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
+    if (bytes.length === lengthBytes) return bytes;
+    // Kept as it is, it would be short for everybody after.
+    const message = `the store gave ${bytes.length} of ${lengthBytes} bytes of pack ${pack.id} at offset ${offset}`;
+    throw new PackhouseError('store-short', message, { pack: pack.id, offset, lengthBytes, actualBytes: bytes.length });
   }
 }
 

@@ -20,6 +20,7 @@
  */
 export { type OnRequest, withCounters } from './counters.ts';
 export type { StoreOperation } from './faults.ts';
+export { createFaultyStore } from './faulty-store.ts';
 export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
 export { createMemoryStore } from './memory-store.ts';
