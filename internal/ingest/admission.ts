@@ -5,34 +5,67 @@ const WORKER_BYTES = 80 << 20;
 /** What tables, links and object blocks take for each object of the pack, in the worker and after it. */
 const OBJECT_BYTES = 300;
 
+/** A pack that still comes after so long gives way to others. */
+const PATIENCE_MS = 10_000;
+
+export interface AdmissionOptions {
+  readonly memory?: MemoryBudget;
+  readonly signal?: AbortSignal;
+  readonly patienceMs?: number;
+}
+
 /**
  * The leave of one pack to be worked on by a worker. Until it is given the pack may come, into a file; it counts until `end`. The estimate goes by what
- * the pack's header announces, which costs a liar time: his pack waits until it fits.
+ * the pack's header announces, which costs a liar time: his pack waits until it fits. Who sends slowly must not keep others from it: a pack that
+ * is wanted by others gives way, and asks again when it has come whole.
  */
 export class Admission {
   /** Rejects with `overloaded`, or when it was ended before. */
-  readonly granted: Promise<void>;
+  granted: Promise<void>;
   isGranted = false;
   readonly #over = new AbortController();
+  readonly #bytes: number;
+  readonly #options: AdmissionOptions;
   #claim: MemoryClaim | null = null;
+  #grantedAtMs = 0;
 
-  constructor(first: readonly Buffer[], options: { readonly memory?: MemoryBudget; readonly signal?: AbortSignal }) {
-    this.granted = this.#take(WORKER_BYTES + OBJECT_BYTES * announcedObjects(first), options);
+  constructor(first: readonly Buffer[], options: AdmissionOptions) {
+    this.#bytes = WORKER_BYTES + OBJECT_BYTES * announcedObjects(first);
+    this.#options = options;
+    this.granted = this.#take();
     this.granted.catch(() => {});
   }
 
-  async #take(
-    bytes: number,
-    { memory, signal }: { readonly memory?: MemoryBudget; readonly signal?: AbortSignal },
-  ): Promise<void> {
+  async #take(): Promise<void> {
+    const { memory, signal } = this.#options;
     if (memory !== undefined) {
       const either = signal === undefined ? this.#over.signal : AbortSignal.any([signal, this.#over.signal]);
-      this.#claim = await memory.take(bytes, either);
+      this.#claim = await memory.take(this.#bytes, either);
       // Ended in the moment between the grant and here.
       if (this.#over.signal.aborted) this.#claim.release();
     }
     this.#over.signal.throwIfAborted();
     this.isGranted = true;
+    this.#grantedAtMs = performance.now();
+  }
+
+  /** Whether it has had its time and others wait. */
+  get isWanted(): boolean {
+    const { memory, patienceMs = PATIENCE_MS } = this.#options;
+    return this.isGranted && memory !== undefined && memory.waiting > 0 && performance.now() - this.#grantedAtMs >= patienceMs;
+  }
+
+  /** Lets others go first; the worker has been stopped. */
+  giveWay(): void {
+    this.isGranted = false;
+    this.#claim?.release();
+    this.#claim = null;
+  }
+
+  /** Asks once more, behind all who wait. */
+  again(): void {
+    this.granted = this.#take();
+    this.granted.catch(() => {});
   }
 
   end(): void {

@@ -134,6 +134,14 @@ export class IngestWorker implements Worked {
     };
   }
 
+  /** Forgets all of the conversation: it may begin afresh. */
+  async reset(): Promise<void> {
+    this.#worker?.removeAllListeners();
+    await this.stop();
+    this.#answers.length = 0;
+    this.scanned = false;
+  }
+
   async stop(): Promise<void> {
     const worker = this.#worker;
     if (worker === null) return;

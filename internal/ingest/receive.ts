@@ -35,6 +35,8 @@ export interface ReceiveOptions {
   readonly chunking?: ChunkingOptions | null;
   /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
   readonly memory?: MemoryBudget;
+  /** How long a pack that comes slowly may hold memory that others wait for. */
+  readonly patienceMs?: number;
   /** Told once when the pack has come whole and there is no room yet to work on it. */
   readonly onWait?: () => void;
   readonly signal?: AbortSignal;
@@ -246,15 +248,29 @@ async function spool(
     };
     for (const chunk of held) await put(chunk);
     await Promise.all(pending.splice(0));
-    const started = admission.granted.then(() => worker.start(path, workOptions(options))).then(tell);
-    started.catch((error: unknown) => worker.fail(error as Error));
+    const start = (): Promise<void> => {
+      const running = admission.granted.then(() => worker.start(path, workOptions(options))).then(tell);
+      running.catch((error: unknown) => worker.fail(error as Error));
+      return running;
+    };
+    let started = start();
+    let gaveWay = false;
     while (!worker.scanned) {
       options.signal?.throwIfAborted();
       const { value, done } = await body.next();
       if (done) break;
       await put(value);
+      if (gaveWay || !admission.isWanted) continue;
+      gaveWay = true;
+      await started;
+      await worker.reset();
+      admission.giveWay();
     }
     await Promise.all(pending);
+    if (gaveWay) {
+      admission.again();
+      started = start();
+    }
     if (!admission.isGranted) options.onWait?.();
     await started;
     worker.tell({ kind: 'grow', available: written, final: true });
