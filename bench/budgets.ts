@@ -24,7 +24,7 @@ const FULL = ['initial push', '8 clones', 'git push of everything', '8 × git cl
 export function budgetsOf(results: readonly ItemResult[], startMilliseconds: number): Budget[] {
   const budgets: Budget[] = [];
   const add = (what: string, figure: number | undefined, max: number): void => {
-    if (figure !== undefined) budgets.push({ what, figure, max, met: figure <= max });
+    if (figure !== undefined && !Number.isNaN(figure)) budgets.push({ what, figure, max, met: figure <= max });
   };
   const byName = new Map(results.map((result) => [result.item, result]));
   const push = byName.get('push of 1 commit')?.counts;

@@ -101,8 +101,7 @@ async function bench(asked: Options): Promise<void> {
     stops.push(() => packhouse.stop());
     const git = await startGit(folders.git);
     stops.push(() => git.stop());
-    const report = await (asked.growth ? growth : compare)({ packhouse, git }, work, asked);
-    if (asked.json !== undefined) writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
+    await (asked.growth ? growth : compare)({ packhouse, git }, work, asked);
   } finally {
     await stopAll();
   }
@@ -115,12 +114,34 @@ async function prepareSource(work: string, asked: Options): Promise<Source> {
   return readSource(await makeSource(work, { commits, files, refs, churn, fanout, seed }));
 }
 
-async function compare(servers: Servers, work: string, asked: Options): Promise<unknown> {
+function writeReport(report: unknown, { json }: Options): void {
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
+}
+
+async function compare(servers: Servers, work: string, asked: Options): Promise<void> {
   say('preparing the repository');
   const source = await prepareSource(work, asked);
   say(`${source.objects} objects, ${source.refs} refs`);
   const { packhouse } = servers;
   const results = [await prepareServers(servers, source, work, asked)];
+  try {
+    await measureViews(servers, source, work, asked, results);
+  } catch (error) {
+    // Hours may have gone into what is there.
+    writeReport(reportOf(results, source, Number.NaN, asked), asked);
+    throw error;
+  }
+  writeReport(reportOf(results, source, await packhouse.restart(), asked), asked);
+}
+
+/** Adds the results of each view when it is through. */
+async function measureViews(
+  servers: Servers,
+  source: Source,
+  work: string,
+  asked: Options,
+  results: ItemResult[],
+): Promise<void> {
   if (asked.view !== 'user') {
     const effort = withRounds(asked.quick ? QUICK_EFFORT : USUAL_EFFORT, asked);
     results.push(
@@ -133,21 +154,20 @@ async function compare(servers: Servers, work: string, asked: Options): Promise<
   }
   if (asked.view !== 'wire') {
     say('as the user waits');
-    if (asked.view === 'both') await packhouse.restart();
+    if (asked.view === 'both') await servers.packhouse.restart();
     const effort = withRounds(asked.quick ? QUICK_USER_EFFORT : USUAL_USER_EFFORT, asked);
     const items = userItemsOf(source, effort, work, asked.store);
     results.push(...(await measureAll(servers, { items, cold: COLD_FOR_USER, rounds: effort.rounds }, say)));
   }
-  return reportOf(results, source, await packhouse.restart(), asked);
 }
 
-async function growth(servers: Servers, work: string, asked: Options): Promise<unknown> {
+async function growth(servers: Servers, work: string, asked: Options): Promise<void> {
   const usual = asked.quick ? QUICK_GROWTH : USUAL_GROWTH;
   const { commits = usual.commits, refs = usual.refs, rounds = usual.rounds } = asked;
   const sizes = { commits: threeFrom(commits), refs: threeFrom(refs), packBytes: threeFrom(usual.packBytes) };
   const curves = await measureGrowth(servers, { ...sizes, rounds, requests: usual.requests }, work, say);
   process.stdout.write(`${curves.map(plotOf).join('\n\n')}\n`);
-  return { machine: machine(), store: asked.store, curves };
+  writeReport({ machine: machine(), store: asked.store, curves }, asked);
 }
 
 function withRounds<T extends { readonly rounds: number }>(effort: T, { rounds = effort.rounds }: Options): T {
