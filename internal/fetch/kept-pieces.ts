@@ -2,18 +2,13 @@ import type { Pack } from '../catalog/mod.ts';
 import type { PackBytes } from '../packread/mod.ts';
 import type { KeptAnswer } from './answers.ts';
 import { Gathering } from './coalesce.ts';
+import { type ReadOptions, rangePieces } from './range-pieces.ts';
 
 /** Stretches this long are read by themselves, piece by piece: the next one while one is sent. */
 const LONG_BYTES = 1 << 20;
 /** What is not cached is brought in together with what follows, up to so many stretches or so many bytes from first to last. */
 const AHEAD_STRETCHES = 4096;
 const AHEAD_BYTES = 8 << 20;
-
-export interface KeptOptions {
-  readonly signal: AbortSignal;
-  /** How much is to be read at a time, now. */
-  readonly pieceBytes: () => number;
-}
 
 type Columns = Pick<KeptAnswer, 'packs' | 'made' | 'from' | 'offsets' | 'lengths'>;
 
@@ -22,7 +17,7 @@ export async function* keptPieces(
   bytes: PackBytes,
   poolId: number,
   answer: Columns,
-  options: KeptOptions,
+  options: ReadOptions,
 ): AsyncGenerator<Buffer> {
   const { signal } = options;
   const { packs, made, from, offsets, lengths } = answer;
@@ -35,7 +30,7 @@ export async function* keptPieces(
     const pack = packs[from[i]!];
     if (pack === undefined) gathering.add(made.subarray(offset, end), out);
     else if (end - offset >= LONG_BYTES) {
-      for await (const part of longStretch(bytes, poolId, pack, offset, end, options)) {
+      for await (const part of rangePieces(bytes, poolId, pack, offset, end, options)) {
         gathering.add(part, out);
         yield* out.splice(0);
       }
@@ -59,31 +54,6 @@ export async function* keptPieces(
   }
   gathering.finish(out);
   yield* out;
-}
-
-async function* longStretch(
-  bytes: PackBytes,
-  poolId: number,
-  pack: Pack,
-  offset: number,
-  end: number,
-  { signal, pieceBytes }: KeptOptions,
-): AsyncGenerator<Buffer> {
-  let at = offset;
-  const read = (): Promise<readonly Buffer[]> | null => {
-    if (at >= end) return null;
-    const length = Math.min(pieceBytes(), end - at);
-    const views = bytes.views(poolId, pack, at, length, signal);
-    at += length;
-    views.catch(() => {});
-    return views;
-  };
-  for (let next = read(); next !== null; ) {
-    signal.throwIfAborted();
-    const views: readonly Buffer[] = await next;
-    next = read();
-    yield* views;
-  }
 }
 
 /** Brings what the rows from one on are made of into the cache. */

@@ -3,6 +3,7 @@ import { type ChunkRecipe, deltaBetween, wireEntryHead, wireEntryTail } from '..
 import { encodeEntryHeader } from '../packformat/mod.ts';
 import { allChunks, type ChunkedBlobName, type ChunkedBlobs } from '../packread/mod.ts';
 import { type PlannedBlob, planVersions } from './plan-versions.ts';
+import type { ReadOptions } from './range-pieces.ts';
 import { deflatedPieces, versionDelta } from './version-delta.ts';
 
 export interface ChunkedPart {
@@ -12,11 +13,8 @@ export interface ChunkedPart {
   readonly clients: readonly ChunkedBlobName[];
 }
 
-export interface ChunkedOptions {
+export interface ChunkedOptions extends ReadOptions {
   readonly ofsDelta: boolean;
-  readonly signal: AbortSignal;
-  /** How much is to be read at a time, now. */
-  readonly pieceBytes: () => number;
   /** Told of each blob that is written as a delta. */
   readonly onExpanded: () => void;
 }

@@ -17,6 +17,7 @@ import type { RepositoryView } from '../reach/mod.ts';
 import type { AnswerRecorder } from './answers.ts';
 import { type Layout, type Part, placeOf } from './layout.ts';
 import type { EntryList } from './layout-part.ts';
+import { type ReadOptions, rangePieces } from './range-pieces.ts';
 import { chunkedEntries } from './write-chunked.ts';
 
 /** So many spans are fetched ahead of the one being written, as long as they come to no more than two pieces. */
@@ -27,11 +28,8 @@ const DEFLATED_AT_ONCE_BYTES = 64 << 10;
 
 const deflated = promisify<Buffer, Buffer>(deflate);
 
-export interface WriteOptions {
+export interface WriteOptions extends ReadOptions {
   readonly ofsDelta: boolean;
-  readonly signal: AbortSignal;
-  /** How much is to be read at a time, now. */
-  readonly pieceBytes: () => number;
   /** Told of each object that is compressed anew instead of copied. */
   readonly onExpanded: () => void;
   /** Told how the pack is put together, where that is to be kept. */
@@ -75,30 +73,10 @@ function partPieces(view: RepositoryView, part: Part, writer: EntryWriter, optio
   }
 }
 
-/** A range of a pack in pieces, the next one being read while one is written. */
-async function* readRange(
-  view: RepositoryView,
-  pack: Pack,
-  from: number,
-  to: number,
-  { signal, pieceBytes, recorder }: WriteOptions,
-): AsyncGenerator<Buffer> {
-  const { bytes, poolId } = view.pool;
-  recorder?.stretch(pack, from, to - from);
-  let at = from;
-  const read = (): Promise<readonly Buffer[]> | null => {
-    if (at >= to) return null;
-    const length = Math.min(pieceBytes(), to - at);
-    const views = bytes.views(poolId, pack, at, length, signal);
-    at += length;
-    views.catch(() => {});
-    return views;
-  };
-  for (let next = read(); next !== null; ) {
-    const views: readonly Buffer[] = await next;
-    next = read();
-    yield* views;
-  }
+/** A range of a pack, as it is stored. */
+function readRange(view: RepositoryView, pack: Pack, from: number, to: number, options: WriteOptions): AsyncGenerator<Buffer> {
+  options.recorder?.stretch(pack, from, to - from);
+  return rangePieces(view.pool.bytes, view.pool.poolId, pack, from, to, options);
 }
 
 interface Span {

@@ -1,25 +1,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { test } from 'node:test';
 import { writeTogether } from './response.ts';
 
-test('what is written together goes to the socket at once', async () => {
+test('what is written together goes to the socket at once', async (context) => {
   const pieces = Array.from({ length: 100 }, (_, i) => Buffer.alloc(1 + i * 13, i));
   let writes = 0;
   const server = createServer((_incoming: IncomingMessage, outgoing: ServerResponse) => {
     outgoing.flushHeaders();
-    const socket = outgoing.socket as unknown as Record<'_write' | '_writev', (...args: unknown[]) => void>;
-    for (const name of ['_write', '_writev'] as const) {
-      const plain = socket[name].bind(socket);
-      socket[name] = (...args) => {
-        writes++;
-        plain(...args);
-      };
-    }
+    const socket = outgoing.socket as Required<Socket>;
+    const calls = [context.mock.method(socket, '_write'), context.mock.method(socket, '_writev')];
     writeTogether(outgoing, pieces);
-    assert.equal(writes, 1);
+    writes = calls.reduce((sum, { mock }) => sum + mock.callCount(), 0);
     outgoing.end();
   });
   server.listen(0, '127.0.0.1');
@@ -28,4 +22,5 @@ test('what is written together goes to the socket at once', async () => {
   const got = Buffer.concat(await answer.toArray());
   server.close();
   assert.deepEqual(got, Buffer.concat(pieces));
+  assert.equal(writes, 1);
 });
