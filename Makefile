@@ -59,12 +59,12 @@ corpus: $(INSTALLED) ## measure what whole histories cost in the store and on th
 
 .PHONY: torture
 torture: $(INSTALLED) ## kill servers at every failpoint, then at failpoints and at random under load (SECONDS=600 SEED=n KILLS=n CEPH=yes)
-	@TORTURE_SECONDS='$(or $(SECONDS),600)' TORTURE_SEED='$(or $(SEED),1)' TORTURE_KILLS='$(or $(KILLS),100000)' JOBS=1 \
+	@TORTURE_SECONDS='$(or $(SECONDS),600)' TORTURE_SEED='$(or $(SEED),1)' TORTURE_KILLS='$(or $(KILLS),100000)' JOBS=1 TIMEOUT=$$(($(or $(SECONDS),600) + 3600)) \
 	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: soak
 soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, none of which may fail (SECONDS=600 SEED=n)
-	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
+	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' TIMEOUT=$$(($(or $(SECONDS),600) + 1200)) FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: ms-migrate
 ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema

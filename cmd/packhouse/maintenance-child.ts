@@ -3,7 +3,7 @@
  * at once when its parent is gone: then its jobs and leases run out, as those of any killed process.
  */
 import { setPriority } from 'node:os';
-import { createLogger, messageOf } from '../../internal/base/mod.ts';
+import { armFailpoints, createLogger, messageOf } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
 import type { Metrics } from '../../internal/http/mod.ts';
 import { withCounters } from '../../internal/packstore/mod.ts';
@@ -15,6 +15,8 @@ import { openStore } from './open-store.ts';
 const NICENESS = 10;
 /** One a lane, nearly. */
 const CONNECTIONS_MAX = 8;
+/** What jobs have held is collected after this pause without one: a collection costs more than a small job, and the next may be long in coming. */
+const COLLECTED_AFTER_MS = 2_000;
 
 const stop = new AbortController();
 
@@ -24,6 +26,7 @@ function tell(message: FromMaintenance): void {
 
 async function run({ config, databaseUrl }: Extract<ToMaintenance, { kind: 'begin' }>): Promise<void> {
   const log = createLogger(config.log.level);
+  armFailpoints(process.env.PACKHOUSE_FAILPOINTS ?? '');
   try {
     setPriority(NICENESS);
   } catch (error) {
@@ -34,10 +37,10 @@ async function run({ config, databaseUrl }: Extract<ToMaintenance, { kind: 'begi
   const store = withCounters(openStore(config), (operation, bytes, seconds, ok) =>
     tell({ kind: 'store', told: [operation, seconds, bytes, ok] }),
   );
+  const pause = setTimeout(() => void globalThis.gc?.({ execution: 'async' }), COLLECTED_AFTER_MS).unref();
   const onJob: Metrics['maintenanceJob'] = (...told) => {
     tell({ kind: 'job', told });
-    // What a job has held is of no use to the next, which may be long in coming.
-    void globalThis.gc?.({ execution: 'async' });
+    pause.refresh();
   };
   try {
     await maintain({ config, catalog, store, log, onJob }, stop.signal);

@@ -52,7 +52,7 @@ export function sweepKinds(config: Config, rewrite: RewriteSettings): JobKind[] 
   const { jobs } = catalog.maintenance;
   const { intervalMs, retentionMs } = config.sweep;
   const leaving = retireSettings(config, catalog, store);
-  const reapMs = Math.min(REAP_MS_MAX, config.maintenance.readerMarginMs);
+  const reapMs = Math.min(REAP_MS_MAX, Math.max(config.maintenance.intervalMs, config.maintenance.readerMarginMs));
   return [
     {
       kind: 'sweep',

@@ -12,6 +12,7 @@ import {
   seededBytes,
   startServer,
   startTestDatabase,
+  type TestPeer,
   type TestServer,
   tryGit,
 } from '../../../internal/testkit/mod.ts';
@@ -38,6 +39,9 @@ const GRACE_MS = 1_200;
 /** More than one part of a multipart upload. */
 const MULTIPART_BYTES = 17 << 20;
 
+/** Far longer than anything of these takes. */
+const WAIT_MS_MAX = 60_000;
+
 export type PushKind = 'small' | 'large' | 'multipart';
 
 const BRANCHES = ['refs/heads/main', 'refs/heads/side'];
@@ -47,6 +51,15 @@ interface Known {
   readonly name: string;
   readonly local: string;
   tip: string;
+}
+
+/** Waits until a server has said it. */
+async function untilLog(peer: TestPeer, text: string): Promise<void> {
+  const deadline = performance.now() + WAIT_MS_MAX;
+  while (!peer.log().includes(text)) {
+    assert(performance.now() < deadline, `'${text}' is not said in ${peer.log().slice(-4000)}`);
+    await sleep(50);
+  }
 }
 
 /** A server that stays, beside which others are killed, and repositories whose state it has to have. */
@@ -154,9 +167,11 @@ export class House {
   /** The maintenance of a server, killed as soon as it has something to do. */
   async killedJob(at: Failpoint): Promise<void> {
     const env = { PACKHOUSE_FAILPOINTS: `${at}=kill:1`, PACKHOUSE_MAINTENANCE_ENABLED: 'true' };
-    const peer = await this.server.startPeer(env, { mayDie: true });
-    assert.equal(await peer.exited(), null);
-    assert.match(peer.log(), new RegExp(`failpoint ${at}: kill`));
+    const peer = await this.server.startPeer(env);
+    // Maintenance is a process of its own, without which its server serves on and which it starts again.
+    await untilLog(peer, `failpoint ${at}: kill`);
+    await untilLog(peer, 'the process of maintenance ended');
+    assert.equal(await peer.stop(), 0);
   }
 
   async killedVerb(at: Failpoint, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
@@ -182,7 +197,7 @@ export class House {
       await git(['push', '-q', this.#url(known, peer.url), ...specs], { cwd: known.local });
     }
     await git(['clone', '-q', '--mirror', this.#url(known, peer.url), join(scratchFolder(), 'clone.git')]);
-    while (!peer.log().includes('failpoint job.done')) await sleep(50);
+    await untilLog(peer, 'failpoint job.done: note');
     assert.equal(await peer.stop(), 0);
     said += peer.log();
     await this.makeOrphan();
