@@ -8,4 +8,9 @@ import { fileURLToPath } from 'node:url';
 
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../../.cache/compile', import.meta.url));
 enableCompileCache(process.env.NODE_COMPILE_CACHE);
+// Who reads our output may have read enough of it (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 await import('./program.ts');
