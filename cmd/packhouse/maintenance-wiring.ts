@@ -1,5 +1,5 @@
 import { failpoint, type Logger, PackhouseError } from '../../internal/base/mod.ts';
-import type { Catalog } from '../../internal/catalog/mod.ts';
+import type { Catalog, Job } from '../../internal/catalog/mod.ts';
 import type { Config, ConfigKey } from '../../internal/config/mod.ts';
 import {
   type CompactPlan,
@@ -95,8 +95,11 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
     {
       kind: 'seal',
       everyMs,
-      enqueueDue: async () => void ((await tailsAreDue(rewrite)) && (await jobs.enqueue('seal', null))),
-      run: (_, signal) => seal(rewrite, { poolId: null, now: false }, signal),
+      async enqueueDue() {
+        rewrite.rest.setOthers('seal', await jobs.resting('seal'));
+        if (await tailsAreDue(rewrite)) await jobs.enqueue('seal', null);
+      },
+      run: (job, signal) => seal({ ...rewrite, at: sealingAt(rewrite, job) }, { poolId: null, now: false }, signal),
     },
     {
       kind: 'compact',
@@ -135,6 +138,16 @@ function jobKinds({ config, catalog, store, log }: MaintenanceParts): JobKind[] 
     ...sweepKinds(config, rewrite),
     ...snapshotKind({ config, catalog, store, log }),
   ];
+}
+
+/** Which pool a round of sealing works on is noted: one that ends the process keeps the others waiting once. */
+function sealingAt({ catalog, at }: RewriteSettings, job: Job): NonNullable<RewriteSettings['at']> {
+  const { jobs } = catalog.maintenance;
+  return async (point, poolId) => {
+    if (point === 'leased') await jobs.note(job, poolId);
+    if (point === 'swapped') await jobs.worked('seal', poolId);
+    await at?.(point, poolId);
+  };
 }
 
 /** None when snapshots are turned off. */

@@ -13,6 +13,7 @@ import { fsckCommand } from './fsck.ts';
 import { reflogCommand, undeleteCommand } from './history.ts';
 import { holdCommand } from './hold.ts';
 import { importCommand } from './import.ts';
+import { jobsCommand } from './jobs.ts';
 import { migrateCommand } from './migrate.ts';
 import { psqlCommand } from './psql.ts';
 import { rebuildCommand } from './rebuild.ts';
@@ -52,6 +53,7 @@ const verbs = [
   undeleteCommand,
   reflogCommand,
   holdCommand,
+  jobsCommand,
   snapshotCommand,
   rebuildCommand,
   backupCommand,

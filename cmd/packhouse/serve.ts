@@ -20,17 +20,26 @@ Examples:
   );
 }
 
+/** Beyond what requests get: maintenance puts its jobs back, connections and the embedded PostgreSQL are closed. */
+const STOP_MS_MAX = 30_000;
+
 /** Validates, starts the database, migrates, serves until SIGTERM or SIGINT, and stops what it started. */
 async function serve(command: Command, migrates: boolean): Promise<void> {
   const { config } = loadCommandConfig(command);
   const log = createLogger(config.log.level);
 
   const stop = new AbortController();
+  const { drainDelayMs, drainTimeoutMs } = config.http;
   const onSignal = (signal: NodeJS.Signals): void => {
     // A second signal is somebody who does not want to wait.
     if (stop.signal.aborted) process.exit(1);
     log.info({ signal }, 'stopping');
     stop.abort();
+    const giveUp = (): void => {
+      log.error('what was to be stopped did not stop in time');
+      process.exit(1);
+    };
+    setTimeout(giveUp, drainDelayMs + drainTimeoutMs + STOP_MS_MAX).unref();
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal);
 

@@ -95,6 +95,7 @@ export interface MaintenanceJobs {
   kind: string;
   lease_token: string | null;
   lease_until: Timestamp | null;
+  lost: Generated<number>;
   not_before: Generated<Timestamp>;
   plan: Json | null;
   pool_id: number | null;

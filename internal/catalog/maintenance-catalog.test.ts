@@ -237,6 +237,8 @@ describe('leases, swaps and jobs', () => {
     const [job, other] = taken as [(typeof taken)[0], (typeof taken)[0]];
     assert.equal(await jobs.renew(job, LEASE_MS), true);
     await client.query(`update maintenance_jobs set lease_until = now() - interval '1 second' where id = $1`, [job.id]);
+    assert.equal(await jobs.claim('k', LEASE_MS), null);
+    assert.equal((await jobs.expire('k', { restMs: 1, restMsMax: 1, lostMax: 2 })).length, 1);
     const again = await jobs.claim('k', LEASE_MS);
     assert.equal(again?.id, job.id);
     assert.equal(again?.attempts, 2);

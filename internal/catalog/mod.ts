@@ -9,7 +9,7 @@ export type { ChunkCatalog, ChunkedBlob, ChunkPackRow } from './chunk-catalog.ts
 export type { ChunkMove, ChunkPackSize, UsedChunk } from './chunk-moves.ts';
 export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { RefChange } from './history-catalog.ts';
-export type { Job } from './job-catalog.ts';
+export type { Job, JobState } from './job-catalog.ts';
 export type { CrateSummary, PackPush, PackSummary, Swap, SwapOutput, Tail } from './maintenance-catalog.ts';
 export type { Hold } from './retire-catalog.ts';
 export { crateSizes, type PoolSize, poolSizes } from './sizes.ts';

@@ -123,6 +123,25 @@ test('a wrong type is refused where it was written', () => {
   );
 });
 
+test('a span or rate that would mean work without a pause, or none, is refused; so is one that no timer holds', () => {
+  const said = (flags: Record<string, string>): string => refusal(() => loadConfig({ flags }));
+  for (const key of [
+    'http.idle_timeout',
+    'database.statement_timeout',
+    'push.max_duration',
+    'fetch.max_duration',
+    'maintenance.interval',
+    'maintenance.lease',
+    'sweep.interval',
+  ])
+    assert.match(said({ [key]: '0s' }), new RegExp(`${key}: expected \\d+m?s at least and .* at most, not '0s'`));
+  assert.match(said({ 'maintenance.bytes_per_second_max': '0' }), /expected 1KiB at least, not '0'/);
+  for (const key of ['http.drain_delay', 'http.drain_timeout', 'fetch.max_duration', 'snapshot.interval'])
+    assert.match(said({ [key]: '30d' }), /at least and 24d at most, not '30d'/);
+  const { config } = loadConfig({ flags: { 'snapshot.interval': '0s', 'sweep.retention': '90d', 'sweep.interval': '30d' } });
+  assert.equal(config.sweep.retentionMs, 90 * 86_400_000);
+});
+
 test('a broken value is refused even when a stronger layer hides it', () => {
   const path = yamlFile('log:\n  level: loud\n');
   assert.match(

@@ -23,14 +23,21 @@ const RELAXED_SEVERITIES = Object.fromEntries(
   FSCK_IDS.filter((id) => DEFAULT_SEVERITIES[id] !== STRICT_SEVERITIES[id]).map((id) => [id, DEFAULT_SEVERITIES[id]]),
 ) as Readonly<Record<string, 'error' | 'warn' | 'ignore'>>;
 
+/** Of spans that a process waits for: its timers hold 31 bits of milliseconds, and longer ones go off at once. */
+const TIMER = { atMost: '24d' } as const;
+
 /**
  * Every key there is, in the order in which config.yaml tells them. To add one: add it here and to config.yaml (a test compares
  * the two). The typed object, the environment variable, the flag and the printed form follow from the entry.
  */
 export const KEYS = {
   'http.listen': text('127.0.0.1:8080', 'Address and port to listen on.', listenAddress),
-  'http.idle_timeout': duration('60s', 'A connection on which nothing moves for this long is closed.'),
-  'http.drain_timeout': duration('30s', 'After SIGTERM, how long running requests may still take.'),
+  'http.idle_timeout': duration('60s', 'A connection on which nothing moves for this long is closed.', {
+    ...TIMER,
+    atLeast: '100ms',
+  }),
+  'http.drain_delay': duration('0s', 'After SIGTERM, how long requests are still taken while /readyz says 503.', TIMER),
+  'http.drain_timeout': duration('30s', 'After that, how long running requests may still take.', TIMER),
   'http.forwarded_header': text(
     '',
     'Header that a proxy in front appends client addresses to, such as X-Forwarded-For; its last address is the client.',
@@ -46,7 +53,10 @@ export const KEYS = {
 
   'database.url': secret('url', 'PostgreSQL to use; empty starts the embedded one under data.dir.', databaseUrl),
   'database.pool_max': count(16, 'Connections that one process opens at most.'),
-  'database.statement_timeout': duration('60s', 'A statement that runs longer is cancelled by PostgreSQL.'),
+  'database.statement_timeout': duration('60s', 'A statement that runs longer is cancelled by PostgreSQL.', {
+    ...TIMER,
+    atLeast: '100ms',
+  }),
 
   'store.kind': choice(['fs', 's3'], 'fs', 'Where packs are kept: a local folder (fs) or an object store (s3).'),
   'store.s3.endpoint': text('', 'URL of the object store.', endpoint),
@@ -71,11 +81,14 @@ export const KEYS = {
   'push.memory_bytes_max': size('8MiB', 'Bytes of an incoming pack that stay in memory; more spools to a temporary file.'),
   'push.sha1_collision_detection': flag(true, 'Refuse objects whose bytes are of a SHA-1 collision attack.'),
   'push.create_repository': flag(true, 'The first push to a name creates the repository.'),
-  'push.max_duration': duration('12h', 'The longest a push may take.'),
+  'push.max_duration': duration('12h', 'The longest a push may take.', { ...TIMER, atLeast: '1s' }),
 
   'refs.hidden': text('', 'Prefixes of refs, separated by spaces, that are neither shown nor taken.', z.string()),
 
-  'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.'),
+  'fetch.max_duration': duration('1h', 'The longest a fetch may take; nothing that it may read is deleted before.', {
+    ...TIMER,
+    atLeast: '1s',
+  }),
   'fetch.bitmap_commits_min': count(200, 'A fetch of fewer commits compares trees instead of asking reachability bitmaps.'),
   'fetch.serve_log_values': flag(true, 'Serve wants by oid of what refs pointed at before, while that is retained.'),
   'fetch.packfile_uris': flag(false, 'Clients that ask for it get whole packs from the object store itself, by signed URLs.'),
@@ -131,13 +144,17 @@ export const KEYS = {
   'chunking.max': size('256KiB', 'The largest chunk.'),
 
   'maintenance.enabled': flag(true, 'This process seals, compacts, sweeps and writes snapshots beside serving.'),
-  'maintenance.interval': duration('30s', 'How often a process looks for maintenance to do.'),
+  'maintenance.interval': duration('30s', 'How often a process looks for maintenance to do.', { ...TIMER, atLeast: '10ms' }),
   'maintenance.bytes_per_second_max': size(
     '64MiB',
     'Bytes that maintenance of one process reads and writes in a second at most.',
+    '1KiB',
   ),
   'maintenance.bitmap_objects_min': count(1000, 'Packs of fewer objects get no reachability bitmaps.'),
-  'maintenance.lease': duration('1m', 'How long work that a killed process had begun stays its own; renewed meanwhile.'),
+  'maintenance.lease': duration('1m', 'How long work that a killed process had begun stays its own; renewed meanwhile.', {
+    ...TIMER,
+    atLeast: '100ms',
+  }),
   'maintenance.reader_margin': duration('10m', 'How much longer than the longest fetch replaced packs are kept.'),
   'maintenance.upload_lease': duration('1d', 'An upload that is not published by then is given up and removed.'),
 
@@ -156,11 +173,11 @@ export const KEYS = {
   'compaction.depth': count(50, 'Deltas on top of each other in packs that maintenance writes.'),
   'compaction.window_memory': size('64MiB', 'Memory for the objects of one window.'),
 
-  'sweep.interval': duration('1d', 'How often a pool is searched for what no ref reaches.'),
+  'sweep.interval': duration('1d', 'How often a pool is searched for what no ref reaches.', { atLeast: '10ms' }),
   'sweep.condemned_percent_max': count(50, 'A sweep that would condemn more of a pool than this asks for --yes.'),
   'sweep.retention': duration('14d', 'How long what no ref reaches any more, and deleted repositories, are kept.'),
 
-  'snapshot.interval': duration('5m', 'How often the catalog is written to the store for `packhouse rebuild`; 0s: never.'),
+  'snapshot.interval': duration('5m', 'How often the catalog is written to the store for `packhouse rebuild`; 0s: never.', TIMER),
 } as const satisfies Readonly<Record<string, KeyDefinition<unknown, string>>>;
 
 export type ConfigKey = keyof typeof KEYS;

@@ -74,27 +74,33 @@ export function count(byDefault: number, description: string): KeyDefinition<num
   return { schema: z.int().min(1), default: byDefault, description, suffix: '', text: 'yaml', secret: 'no' };
 }
 
-/** A span of time, kept in milliseconds. */
-export function duration(byDefault: string, description: string): KeyDefinition<number, 'Ms'> {
+/** A span of time, kept in milliseconds; `atLeast` and `atMost` are given as spans are. */
+export function duration(
+  byDefault: string,
+  description: string,
+  { atLeast = '0s', atMost = '36500d' }: { readonly atLeast?: string; readonly atMost?: string } = {},
+): KeyDefinition<number, 'Ms'> {
   const schema = z.string("expected a duration such as '500ms', '30s', '5m', '2h' or '14d'").transform((value, context) => {
     const parsed = parseDurationMs(value);
-    if (parsed !== undefined) return parsed;
-    context.addIssue({
-      code: 'custom',
-      message: `expected a duration such as '500ms', '30s', '5m', '2h' or '14d', not '${value}'`,
-    });
+    if (parsed !== undefined && parsed >= parseDurationMs(atLeast)! && parsed <= parseDurationMs(atMost)!) return parsed;
+    const message =
+      parsed === undefined
+        ? `expected a duration such as '500ms', '30s', '5m', '2h' or '14d', not '${value}'`
+        : `expected ${atLeast} at least and ${atMost} at most, not '${value}'`;
+    context.addIssue({ code: 'custom', message });
     return z.NEVER;
   });
   return { schema, default: byDefault, description, suffix: 'Ms', text: 'plain', secret: 'no' };
 }
 
 /** A number of bytes. The key's own name ends in `bytes_max`, so no unit is added. */
-export function size(byDefault: string, description: string): KeyDefinition<number> {
+export function size(byDefault: string, description: string, atLeast = '0'): KeyDefinition<number> {
   const expected = "expected a size such as 65536, '512KiB', '1MiB' or '4GiB'";
   const schema = z.union([z.string(), z.number()], expected).transform((value, context) => {
     const parsed = parseSizeBytes(value);
-    if (parsed !== undefined) return parsed;
-    context.addIssue({ code: 'custom', message: `${expected}, not '${value}'` });
+    if (parsed !== undefined && parsed >= parseSizeBytes(atLeast)!) return parsed;
+    const bounded = parsed === undefined ? expected : `expected ${atLeast} at least`;
+    context.addIssue({ code: 'custom', message: `${bounded}, not '${value}'` });
     return z.NEVER;
   });
   return { schema, default: byDefault, description, suffix: '', text: 'plain', secret: 'no' };

@@ -73,6 +73,7 @@ export async function startServer(service: GitService, overrides: ConfigOverride
     http: {
       listen: '127.0.0.1:0',
       idleTimeoutMs: 10_000,
+      drainDelayMs: 0,
       drainTimeoutMs: 2_000,
       drainBytesMax: 8 << 20,
       forwardedHeader: '',

@@ -30,8 +30,8 @@ export interface Metrics {
   /** A connection that never became a request; `code` is Node's (HPE_…, ERR_HTTP_REQUEST_TIMEOUT). */
   connectionError(code: string): void;
   inFlight(change: 1 | -1): void;
-  /** A job of maintenance that ended, and how long it took. */
-  maintenanceJob(kind: string, result: 'done' | 'failed' | 'stopped', seconds: number): void;
+  /** A job of maintenance that ended, and how long it took; `lost`: its process ended, and nobody knows. */
+  maintenanceJob(kind: string, result: 'done' | 'failed' | 'stopped' | 'lost', seconds: number): void;
   /** The text of `/metrics` and its media type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -83,7 +83,7 @@ export function createMetrics(options: { readonly processMetrics?: boolean } = {
     inFlight: (change) => inFlight.inc(change),
     maintenanceJob(kind, result, duration) {
       jobs.inc({ kind, result });
-      jobSeconds.observe({ kind }, duration);
+      if (result !== 'lost') jobSeconds.observe({ kind }, duration);
     },
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };

@@ -6,7 +6,14 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { createHttpServer } from './server.ts';
 
 const config = {
-  http: { listen: '127.0.0.1:0', idleTimeoutMs: 1000, drainTimeoutMs: 100, drainBytesMax: 1024, forwardedHeader: '' },
+  http: {
+    listen: '127.0.0.1:0',
+    idleTimeoutMs: 1000,
+    drainDelayMs: 0,
+    drainTimeoutMs: 100,
+    drainBytesMax: 1024,
+    forwardedHeader: '',
+  },
   push: { maxDurationMs: 1000 },
   limits: {
     requestBytesMax: 1024,

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { codeOf, failpoint, type Logger, PackhouseError } from '../base/mod.ts';
 import { Admission, type AdmissionLimits, type Admitted, clientOf } from './admission.ts';
@@ -16,6 +17,7 @@ export interface HttpConfig {
   readonly http: {
     readonly listen: string;
     readonly idleTimeoutMs: number;
+    readonly drainDelayMs: number;
     readonly drainTimeoutMs: number;
     readonly drainBytesMax: number;
     /** Of a proxy in front; '' when there is none. */
@@ -38,14 +40,18 @@ export interface HttpServerParts {
 export interface HttpServer {
   /** Rejects when the address cannot be had. `url` has the real port when the configured one is 0. */
   listen(): Promise<{ readonly url: string }>;
-  /** Not ready, no new connections, running requests finish within `http.drain_timeout`, then are cut. Safe to call twice. */
+  /**
+   * Not ready at once; no new connections after `http.drain_delay`; running requests finish within `http.drain_timeout`, then are cut, and
+   * services get a moment to put their affairs in order. Safe to call twice.
+   */
   drain(): Promise<void>;
   readonly app: App;
 }
 
 const HEADERS_MS_MAX = 30_000;
-/** After the deadline's abort, how long services have to put their affairs in order before connections are cut. */
+/** After the deadline's abort, how long services have to answer before connections are cut, and then to take back what they have begun. */
 const ABORT_GRACE_MS = 1_000;
+const UNDO_MS_MAX = 4_000;
 const CONNECTIONS_MIN = 1_024;
 const CONNECTIONS_PER_REQUEST = 16;
 
@@ -62,7 +68,10 @@ class GitHttpServer implements HttpServer {
   readonly #bySocket = new WeakMap<object, Exchange>();
   readonly #byRequest = new WeakMap<IncomingMessage, Exchange>();
   readonly #admission: Admission;
+  /** Services at work: longer than their exchange when the client leaves first. */
+  readonly #serving = new Set<Promise<void>>();
   #stopping = false;
+  #closing = false;
   #drained: Promise<void> | undefined;
 
   constructor(parts: HttpServerParts) {
@@ -73,7 +82,11 @@ class GitHttpServer implements HttpServer {
       stopping: () => this.#stopping,
       metrics: parts.metrics,
       log: parts.log,
-      serveGit: (bindings) => this.#serveGit(bindings),
+      serveGit: (bindings) => {
+        const served: Promise<void> = this.#serveGit(bindings).finally(() => this.#serving.delete(served));
+        this.#serving.add(served);
+        return served;
+      },
     });
     this.#server = this.#createServer();
   }
@@ -140,7 +153,7 @@ class GitHttpServer implements HttpServer {
     outgoing.once('close', () => {
       this.#exchanges.delete(exchange);
       finish();
-      if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
+      if (this.#closing) setImmediate(() => this.#server.closeIdleConnections());
     });
   }
 
@@ -188,21 +201,26 @@ class GitHttpServer implements HttpServer {
     const { config, log } = this.#parts;
     this.#stopping = true;
     for (const { outgoing } of this.#exchanges) if (!outgoing.headersSent) outgoing.shouldKeepAlive = false;
+    // Whoever balances load looks at /readyz and sends requests here until then, on connections of before as well.
+    if (config.http.drainDelayMs > 0) await sleep(config.http.drainDelayMs);
+    this.#closing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     await failpoint('serve.draining');
-    if (await within(closed, config.http.drainTimeoutMs)) return;
-    log.warn({ requests: this.#exchanges.size }, 'shutdown deadline: running requests are cut');
-    const reason = new PackhouseError('shutting-down', 'the server is shutting down');
-    for (const exchange of this.#exchanges) exchange.abort(reason);
-    if (await within(closed, ABORT_GRACE_MS)) return;
-    this.#server.closeAllConnections();
-    await closed;
+    if (!(await within(closed, config.http.drainTimeoutMs))) {
+      log.warn({ requests: this.#exchanges.size }, 'shutdown deadline: running requests are cut');
+      const reason = new PackhouseError('shutting-down', 'the server is shutting down');
+      for (const exchange of this.#exchanges) exchange.abort(reason);
+      if (!(await within(closed, ABORT_GRACE_MS))) this.#server.closeAllConnections();
+      await closed;
+    }
+    // Catalog and store are taken from them next.
+    await within(Promise.allSettled(this.#serving), UNDO_MS_MAX);
   }
 }
 
 /** True when it settled in time. */
-async function within(promise: Promise<void>, ms: number): Promise<boolean> {
+async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
     timer = setTimeout(() => resolve(false), ms);

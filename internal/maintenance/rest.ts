@@ -8,6 +8,7 @@ const REST_MS_MAX = 3_600_000;
 export class Rest {
   readonly #now: () => number;
   readonly #pools = new Map<string, { readonly ms: number; readonly until: number }>();
+  readonly #others = new Map<string, ReadonlySet<number>>();
 
   /** `now`: milliseconds of a clock that does not jump. */
   constructor(now: () => number = () => performance.now()) {
@@ -15,6 +16,7 @@ export class Rest {
   }
 
   has(kind: string, poolId: number): boolean {
+    if (this.#others.get(kind)?.has(poolId)) return true;
     return (this.#pools.get(`${kind} ${poolId}`)?.until ?? Number.NEGATIVE_INFINITY) > this.#now();
   }
 
@@ -22,6 +24,11 @@ export class Rest {
   pools(kind: string): number[] {
     const ids = [...this.#pools.keys()].filter((key) => key.startsWith(`${kind} `)).map((key) => Number(key.slice(kind.length)));
     return ids.filter((poolId) => this.has(kind, poolId));
+  }
+
+  /** Pools that all processes are to let be for now, in the place of those told before. */
+  setOthers(kind: string, poolIds: readonly number[]): void {
+    this.#others.set(kind, new Set(poolIds));
   }
 
   failed(kind: string, poolId: number): void {

@@ -84,7 +84,7 @@ describe('the maintenance loop', () => {
     await loops(1, [long, quick], () => short);
     assert.equal((await rows('short'))[0].state, 'done');
     assert.equal((await rows('long'))[0].state, 'queued', 'what was stopped is for others');
-    assert.equal((await jobs.claim('long', 1))?.attempts, 2, 'and at once');
+    assert.equal((await jobs.claim('long', 1))?.attempts, 1, 'and at once: it was not tried');
   });
 
   test('what fails is tried again later, and given up in the end', async () => {
@@ -104,6 +104,116 @@ describe('the maintenance loop', () => {
     await loops(1, [bad], ({ length }) => length === 1);
     assert.equal((await rows('bad'))[0].state, 'failed');
     assert.equal(await jobs.enqueue('bad', null), true, 'what is due is queued anew');
+  });
+
+  test('a job that ends its process is freed later and later, given up, and then let be for longer each time', async () => {
+    const { jobs } = catalog.maintenance;
+    const rules = { restMs: 10_000, restMsMax: 1_000_000, lostMax: 3 };
+    const dueInS = async (): Promise<number> => {
+      const [row] = (
+        await client.query(
+          `select extract(epoch from max(not_before) - clock_timestamp()) as s from maintenance_jobs where kind = 'deadly' and state = 'queued'`,
+        )
+      ).rows;
+      return Math.max(0, Math.round(Number(row.s)));
+    };
+    /** Takes the job, and is killed. */
+    const die = async (): Promise<void> => {
+      await client.query(`update maintenance_jobs set not_before = clock_timestamp() where kind = 'deadly' and state = 'queued'`);
+      assert((await jobs.claim('deadly', 1)) !== null);
+      await sleep(5);
+    };
+    for (const restS of [40, 80]) {
+      assert.equal(await jobs.enqueue('deadly', 7), true);
+      for (const [i, expectedS] of [0, 10].entries()) {
+        await die();
+        assert.equal(await jobs.claim('deadly', 1), null, 'it is not just taken again');
+        const [lost, ...others] = await jobs.expire('deadly', rules);
+        assert.deepEqual([others.length, lost?.lost, lost?.failed], [0, i + 1, false]);
+        assert.equal(await dueInS(), expectedS);
+      }
+      await die();
+      assert.deepEqual(
+        (await jobs.expire('deadly', rules)).map(({ lost, failed }) => [lost, failed]),
+        [[3, true]],
+      );
+      assert.deepEqual(await jobs.expire('deadly', rules), []);
+      assert.equal(await jobs.enqueue('deadly', 7), true);
+      assert.equal(await dueInS(), restS, 'what is due is queued for later');
+      await client.query(`delete from maintenance_jobs where kind = 'deadly' and state = 'queued'`);
+    }
+    assert.equal(await jobs.enqueue('deadly', 8), true);
+    assert.equal(await dueInS(), 0, 'other pools do not wait');
+    const listed = (await jobs.list(false, 100)).filter(({ kind }) => kind === 'deadly');
+    assert.deepEqual(
+      listed.map(({ state, poolId, lost }) => [state, poolId, lost]),
+      [
+        ['failed', 7, 3],
+        ['failed', 7, 3],
+        ['queued', 8, 0],
+      ],
+    );
+  });
+
+  test('of a job on everything that ends its process only the pool rests that it was working on', async () => {
+    const { jobs } = catalog.maintenance;
+    const rules = { restMs: 10_000, restMsMax: 1_000_000, lostMax: 3 };
+    await jobs.enqueue('all', null);
+    for (let times = 1; times <= 6; times++) {
+      const job = await jobs.claim('all', 1);
+      await jobs.note(job!, 42);
+      await sleep(5);
+      const [lost] = await jobs.expire('all', rules);
+      assert.deepEqual(lost, {
+        id: job!.id,
+        poolId: 42,
+        lost: times,
+        failed: false,
+        restMs: times === 1 ? 0 : 10_000 * 2 ** (times - 2),
+      });
+      assert.deepEqual(await jobs.resting('all'), times === 1 ? [] : [42]);
+    }
+    await jobs.worked('all', 42);
+    assert.deepEqual(await jobs.resting('all'), []);
+    assert((await jobs.claim('all', 1)) !== null, 'the others are not kept waiting');
+  });
+
+  test('what another process left is freed by the loop, told and counted', async () => {
+    const { jobs } = catalog.maintenance;
+    await jobs.enqueue('left', null);
+    await jobs.claim('left', 1);
+    await sleep(5);
+    let done = 0;
+    const left = kindOf('left', async () => void done++);
+    const told = await loops(2, [left], () => done > 0);
+    assert.deepEqual(told, ['left lost', 'left done']);
+  });
+
+  test('jobs that ended are forgotten after a week, those of single pools that ended well after a day', async () => {
+    const { jobs } = catalog.maintenance;
+    const DAY_MS = 86_400_000;
+    for (const [state, pool, ageMs] of [
+      ['done', 1, 0.9],
+      ['done', 2, 1.1],
+      ['done', null, 1.1],
+      ['failed', 3, 1.1],
+      ['failed', 4, 7.1],
+      ['done', null, 7.1],
+    ] as const)
+      await client.query(
+        `insert into maintenance_jobs (kind, pool_id, state, finished_at) values ('old', $1, $2, clock_timestamp() - $3 * interval '1 day')`,
+        [pool, state, ageMs],
+      );
+    await jobs.forget(7 * DAY_MS, DAY_MS);
+    const { rows: kept } = await client.query(`select state, pool_id from maintenance_jobs where kind = 'old' order by id`);
+    assert.deepEqual(
+      kept.map(({ state, pool_id }) => [state, pool_id === null ? null : Number(pool_id)]),
+      [
+        ['done', 1],
+        ['done', null],
+        ['failed', 3],
+      ],
+    );
   });
 
   test('keeps a job while it works on it, and stops when it is another’s', async () => {

@@ -20,15 +20,21 @@ export interface MaintenanceOptions {
   /** How long a job stays this process's after its last sign of life. */
   readonly leaseMs: number;
   /** Told of each job that ended, for the counters. */
-  readonly onJob: (kind: string, result: 'done' | 'failed' | 'stopped', seconds: number) => void;
+  readonly onJob: (kind: string, result: 'done' | 'failed' | 'stopped' | 'lost', seconds: number) => void;
 }
 
 /** A job that has failed so often is given up; what is due then is queued anew. */
 const ATTEMPTS_MAX = 8;
+/** A job is given up that so many processes have ended with. */
+const LOST_MAX = 5;
+/** Of the lease: the rest that such a job has at first, and at most. */
+const LOST_REST = 1 / 6;
+const LOST_REST_MAX = 1440;
 const BACKOFF_MS_MIN = 10_000;
 const BACKOFF_MS_MAX = 3_600_000;
-/** What ended is kept so long for people to look at. */
+/** What ended is kept so long for people to look at; what was done of a single pool, of which there may be many, for less. */
 const JOBS_KEPT_MS = 7 * 86_400_000;
+const POOL_JOBS_KEPT_MS = 86_400_000;
 /** Processes that were started together shall not look together. */
 const JITTER = 0.2;
 
@@ -45,14 +51,28 @@ async function tend(options: MaintenanceOptions, kind: JobKind, signal: AbortSig
   const { catalog, log } = options;
   while (!signal.aborted) {
     try {
+      await freeLost(options, kind);
       await kind.enqueueDue(signal);
-      await catalog.maintenance.jobs.forget(JOBS_KEPT_MS);
+      if (kind === options.kinds[0]) await catalog.maintenance.jobs.forget(JOBS_KEPT_MS, POOL_JOBS_KEPT_MS);
       while (!signal.aborted && (await takeOne(options, kind, signal)));
     } catch (error) {
       if (!signal.aborted) log.warn({ kind: kind.kind, error: messageOf(error) }, 'maintenance could not look for work');
     }
     const waitMs = kind.everyMs * (1 + JITTER * (2 * Math.random() - 1));
     await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
+  }
+}
+
+/** Jobs whose processes were killed, died of them or stand still are for others again; how soon depends on how often that happened. */
+async function freeLost({ catalog, log, leaseMs, onJob }: MaintenanceOptions, { kind }: JobKind): Promise<void> {
+  const rules = { restMs: leaseMs * LOST_REST, restMsMax: leaseMs * LOST_REST_MAX, lostMax: LOST_MAX };
+  for (const { poolId, lost, failed, restMs } of await catalog.maintenance.jobs.expire(kind, rules)) {
+    const about = { kind, ...(poolId === null ? {} : { pool: poolId }), lost, restMs };
+    log.error(
+      about,
+      failed ? 'maintenance is given up for now: processes end with it' : 'maintenance was not done: its process ended',
+    );
+    onJob(kind, 'lost', 0);
   }
 }
 
@@ -79,12 +99,12 @@ async function takeOne(
     await failpoint('job.claimed');
     const report = await kind.run(job, AbortSignal.any([signal, lost.signal]));
     await failpoint('job.done');
-    await jobs.finish(job, report);
+    if (await jobs.finish(job, report)) await jobs.worked(job.kind, job.poolId);
     log.info({ ...about, seconds: seconds(), report }, 'maintenance done');
     onJob(kind.kind, 'done', seconds());
   } catch (error) {
     if (signal.aborted) {
-      await jobs.putBack(job, { stopped: true }, 0);
+      await jobs.putBackStopped(job);
       onJob(kind.kind, 'stopped', seconds());
     } else {
       const told = { code: codeOf(error), error: messageOf(error) };

@@ -17,13 +17,13 @@ export class RoundRobin {
     this.#next = next;
   }
 
-  /** `servers`: the URLs at that moment. */
-  static async start(servers: () => readonly string[]): Promise<RoundRobin> {
+  /** `servers`: the URLs at that moment. With `others` false one that does not accept is not passed over either. */
+  static async start(servers: () => readonly string[], { others = true } = {}): Promise<RoundRobin> {
     let turn = 0;
     const next = (): readonly string[] => {
       const urls = servers();
       const first = turn++ % urls.length;
-      return [...urls.slice(first), ...urls.slice(0, first)];
+      return others ? [...urls.slice(first), ...urls.slice(0, first)] : [urls[first]!];
     };
     const server = createServer({ requestTimeout: 0 });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
