@@ -62,6 +62,12 @@ torture: $(INSTALLED) ## kill servers at every failpoint, then at failpoints and
 	@TORTURE_SECONDS='$(or $(SECONDS),600)' TORTURE_SEED='$(or $(SEED),1)' TORTURE_KILLS='$(or $(KILLS),100000)' JOBS=1 TIMEOUT=$$(($(or $(SECONDS),600) + 3600)) \
 	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/stopping.test.ts cmd/packhouse/e2e/rolling-restart.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## try all that reads bytes from outside with mutated input (SECONDS=20 for each target, SEED=n)
+	@echo 'seed $(or $(SEED),1)'
+	@PACKHOUSE_FUZZ_SECONDS='$(or $(SECONDS),20)' PACKHOUSE_FUZZ_SEED='$(or $(SEED),1)' JOBS='$(JOBS)' TIMEOUT=$$(($(or $(SECONDS),20) * 20 + 600)) CEPH=no \
+	  FILES='$(or $(FILES),internal/fuzz.test.ts internal/*/*-fuzz.test.ts cmd/packhouse/e2e/fuzz.test.ts)' exec devenv/test.sh
+
 .PHONY: soak
 soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, none of which may fail (SECONDS=600 SEED=n)
 	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' TIMEOUT=$$(($(or $(SECONDS),600) + 1200)) FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh

@@ -290,6 +290,21 @@ test('what is printed shows sources and no secret', () => {
   assert.equal(effectiveValues(loadConfig()).find((candidate) => candidate.key === 'database.url')?.value, '');
 });
 
+test('an alias of nothing, aliases without end and tags that nobody knows are refused where they stand', () => {
+  const inFile = (content: string): string => refusal(() => loadConfig({ path: yamlFile(content) }));
+  assert.match(inFile('log: *nothing\n'), /config\.yaml:1: log: Unresolved alias/);
+  assert.match(inFile('http:\n  listen: *nothing\n'), /config\.yaml:2: http\.listen: Unresolved alias/);
+  const doubled = Array.from({ length: 30 }, (_, i) => `      - &a${i + 1} [*a${i}, *a${i}]\n`).join('');
+  assert.match(
+    inFile(`fsck:\n  severity:\n    badDate:\n      - &a0 [x, x]\n${doubled}`),
+    /config\.yaml:2: fsck\.severity: Excessive alias count/,
+  );
+  assert.match(
+    refusal(() => loadConfig({ env: { PACKHOUSE_FSCK_SEVERITY: '{badDate: !odd warn}' } })),
+    /^PACKHOUSE_FSCK_SEVERITY: fsck\.severity: Unresolved tag/,
+  );
+});
+
 test('a password is masked wherever a URL carries it', () => {
   const password = fc.stringMatching(/^[a-zA-Z0-9@:%!$]{8,20}$/);
   fc.assert(

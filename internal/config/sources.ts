@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isMap, LineCounter, type Node, type Pair, parse, parseDocument } from 'yaml';
+import { type Document, isMap, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
 import { messageOf } from '../base/mod.ts';
 import { ConfigError } from './errors.ts';
 import { CONFIG_KEYS, type ConfigKey, KEYS } from './keys.ts';
@@ -54,10 +54,10 @@ export function readYamlFile(path: string): GivenValues {
       const key = prefix === '' ? name : `${prefix}.${name}`;
       const where = lineOf(pair.key.range?.[0]);
       if (Object.hasOwn(KEYS, key)) {
-        given.set(key as ConfigKey, { value: pair.value?.toJS(document) ?? null, source: { kind: 'file', where } });
+        given.set(key as ConfigKey, { value: plainValue(pair.value, document, where, key), source: { kind: 'file', where } });
       } else if (CONFIG_KEYS.some((known) => known.startsWith(`${key}.`))) {
         // A section whose every key is commented out reads as null.
-        if (pair.value !== null && !(pair.value.range && pair.value.toJS(document) === null)) visit(pair.value, key);
+        if (isMap(pair.value) || plainValue(pair.value, document, where, key) !== null) visit(pair.value, key);
       } else {
         throw new ConfigError(where, unknownName('key', key, knownPaths()), { key });
       }
@@ -65,6 +65,15 @@ export function readYamlFile(path: string): GivenValues {
   };
   if (document.contents !== null) visit(document.contents, '');
   return given;
+}
+
+/** @throws ConfigError for an alias of nothing, and for aliases of aliases that would grow without end */
+function plainValue(node: Node | null, document: Document, where: string, key: string): unknown {
+  try {
+    return (node?.toJS(document) as unknown) ?? null;
+  } catch (error) {
+    throw new ConfigError(where, `${key}: ${messageOf(error).split('\n')[0]}`, { key }, { cause: error });
+  }
 }
 
 /** What PACKHOUSE_* variables set; for secrets `<VARIABLE>_FILE` names a file to read the value from. */
@@ -103,11 +112,10 @@ export function readFlags(flags: Readonly<Record<string, string | undefined>>): 
 
 function readText(key: ConfigKey, text: string, where: string): unknown {
   if (KEYS[key].text === 'plain') return text;
-  try {
-    return parse(text) as unknown;
-  } catch (error) {
-    throw new ConfigError(where, `${key}: ${messageOf(error).split('\n')[0]}`, { key }, { cause: error });
-  }
+  const document = parseDocument(text);
+  const problem = document.errors[0] ?? document.warnings[0];
+  if (problem) throw new ConfigError(where, `${key}: ${problem.message.split('\n')[0]}`, { key });
+  return plainValue(document.contents, document, where, key);
 }
 
 function readSecretFile(variable: string, path: string): string {

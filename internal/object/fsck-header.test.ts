@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { assertSameVerdicts, type Sample, SEED } from './fsck-testing.ts';
+import { assertSameVerdicts, hasOddDate, type Sample, SEED } from './fsck-testing.ts';
 import { type ObjectFormat, type ObjectKind, oidLength } from './mod.ts';
 
 const A = '1'.repeat(64);
@@ -178,11 +178,6 @@ function damaged(texts: readonly Buffer[]): fc.Arbitrary<Buffer> {
     }
     return Buffer.from(result, 'latin1');
   });
-}
-
-/** The dates that newer gits and we refuse: see the head of this file. */
-function hasOddDate({ data }: Sample): boolean {
-  return /> [\t\n\v\f\r ]*(?:[+-]|[\n\v\f\r]|[\t ]+0)/.test(data.toString('latin1'));
 }
 
 test("damaged commits and tags get git's verdicts", async () => {

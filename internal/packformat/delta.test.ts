@@ -37,6 +37,22 @@ test('a copy without a length takes 64 KiB', () => {
   assert.deepEqual(applyDelta(base, buildDelta(base.length, base.length, [{ raw: [0x80] }])), base);
 });
 
+test('a delta that claims more than its instructions make is refused before there is room for it', () => {
+  for (const size of [2 ** 21, 2 ** 31, 2 ** 40, 2n ** 53n]) {
+    assert.throws(() => applyDelta(BASE, buildDelta(BASE.length, size, [{ copy: [0, BASE.length] }])), { code: 'delta' });
+  }
+  const base = Buffer.alloc(70_000, 'x');
+  const ops: readonly DeltaOp[] = [
+    { raw: [0x80] },
+    { copy: [0, 70_000] },
+    { insert: 'y'.repeat(100) },
+    { raw: [0xb0, 0x10, 0x27] },
+  ];
+  const repeated = Array.from({ length: 20 }, () => ops).flat();
+  const size = 20 * (0x10000 + 70_000 + 100 + 10_000);
+  assert.equal(applyDelta(base, buildDelta(base.length, size, repeated)).length, size);
+});
+
 test('a mutated delta makes the size it claims or is refused, and writes nothing outside its room', () => {
   const ops: DeltaOp[] = [{ copy: [4, 20] }, { insert: 'new words' }, { copy: [0, 40] }, { insert: 'end' }];
   const good = buildDelta(BASE.length, expected(ops).length, ops);

@@ -125,9 +125,35 @@ export class DeltaCopies {
   }
 }
 
+/** A result up to this size is believed; of a larger one the instructions are added up before there is room for it. */
+const BELIEVED_BYTES_MAX = 1 << 20;
+
+/** How much the instructions of a delta make; any number when it ends inside one. */
+function madeBytes(delta: Uint8Array, headerBytes: number): number {
+  let made = 0;
+  for (let at = headerBytes; at < delta.length; ) {
+    const op = delta[at++]!;
+    if (!(op & 0x80)) {
+      made += op;
+      at += op;
+      continue;
+    }
+    for (let bit = 0x01; bit <= 0x08; bit <<= 1) if (op & bit) at++;
+    let length = 0;
+    for (let i = 0; i < 3; i++) if (op & (0x10 << i)) length |= (delta[at++] ?? 0) << (8 * i);
+    made += length === 0 ? 0x10000 : length;
+  }
+  return made;
+}
+
 /** The object that a delta makes of its base. @throws PackhouseError `delta` */
 export function applyDelta(base: Uint8Array, delta: Buffer): Buffer {
   const sizes = readDeltaSizes(delta);
+  if (sizes.resultSize > BELIEVED_BYTES_MAX) {
+    const made = madeBytes(delta, sizes.headerBytes);
+    if (made !== sizes.resultSize)
+      throw new PackhouseError('delta', `delta makes ${made} bytes, not the ${sizes.resultSize} it claims`);
+  }
   const output = Buffer.allocUnsafe(sizes.resultSize);
   applyDeltaInto(base, delta, sizes, output, 0);
   return output;

@@ -102,6 +102,9 @@ test('a manifest that was changed, cut or put in the place of another is refused
     }
   }
   assert.equal(await refusal(Buffer.concat([whole, whole])), 'manifest-bad');
+  const head = whole.subarray(0, whole.indexOf(10) + 1);
+  const bad = ['{"end":null}', '{"recipe":{"pool":7,"pack":9,"oid":"ab","size":1,"adler":1,"chunks":"AAAA"}}'];
+  for (const line of bad) assert.equal(await refusal(Buffer.concat([head, Buffer.from(`${line}\n`)])), 'manifest-bad', line);
   const other = crateKey('ab12cd34-0001');
   await store.put(sidecarKey(other, 'manifest'), whole);
   await assert.rejects(items(store, other), { code: 'manifest-bad' });

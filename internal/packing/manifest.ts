@@ -206,9 +206,10 @@ function recipeLine({ poolId, packId, oid, recipe }: ManifestRecipe): RecipeLine
   return { pool: poolId, pack: packId, oid: oid.toString('hex'), size, adler, chunks: chunks.toString('base64') };
 }
 
-function recipeOf(line: RecipeLine): ManifestRecipe {
+function recipeOf(line: RecipeLine): ManifestRecipe | null {
   const chunks = Buffer.from(line.chunks, 'base64');
   const count = chunks.length / CHUNK_BYTES;
+  if (!Number.isInteger(count)) return null;
   const column = (): Float64Array => new Float64Array(count);
   const columns = { packIds: column(), offsets: column(), lengths: column(), sizes: column(), adlers: new Uint32Array(count) };
   const sha256s = Buffer.allocUnsafe(count * SHA256_BYTES);
@@ -239,7 +240,7 @@ export async function* readManifest(store: PackStore, crateKey: string): AsyncGe
     if (ended) throw bad('something follows its end');
     const line = parseLine(bytes);
     if (line === null) throw bad(`line ${lines + 1} is not readable`);
-    if (line.end !== undefined) {
+    if (line.end) {
       if (line.end.lines !== lines || line.end.sha256 !== hash.digest('hex')) throw bad('its checksum differs');
       ended = true;
       continue;
@@ -263,7 +264,7 @@ interface Line {
   readonly crate?: string;
   readonly pack?: PackLine;
   readonly recipe?: RecipeLine;
-  readonly end?: { readonly lines: number; readonly sha256: string };
+  readonly end?: { readonly lines: number; readonly sha256: string } | null;
 }
 
 function parseLine(bytes: Buffer): Line | null {
@@ -279,7 +280,8 @@ function parseLine(bytes: Buffer): Line | null {
 function itemOf(line: Line): ManifestItem | null {
   try {
     if (line.pack !== undefined) return { kind: 'pack', pack: packOf(line.pack) };
-    return line.recipe === undefined ? null : { kind: 'recipe', recipe: recipeOf(line.recipe) };
+    const recipe = line.recipe === undefined ? null : recipeOf(line.recipe);
+    return recipe && { kind: 'recipe', recipe };
   } catch {
     return null;
   }

@@ -5,14 +5,17 @@
  * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
+ * - `fuzz` and `mutants`: a target tried with real inputs to which something was done, shortly or for as long as it is told.
  */
 export { type CatalogBench, useCatalog } from './catalog.ts';
 export { startTestDatabase, type TestDatabase } from './database.ts';
 export { FastImport, type FileChange } from './fast-import.ts';
 export { scratchFolder } from './folder.ts';
+export { fuzz, nullWhenRefused, unlessRefused } from './fuzz.ts';
 export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';
 export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
 export { bigBlobPack, MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
+export { type Mutant, mutants } from './mutate.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
 export { buildDelta, buildPack, commitBody, type DeltaOp, entry, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';
