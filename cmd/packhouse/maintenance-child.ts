@@ -6,7 +6,6 @@ import { setPriority } from 'node:os';
 import { armFailpoints, createLogger, messageOf } from '../../internal/base/mod.ts';
 import { openCatalog } from '../../internal/catalog/mod.ts';
 import type { Metrics } from '../../internal/http/mod.ts';
-import { withCounters } from '../../internal/packstore/mod.ts';
 import type { FromMaintenance, ToMaintenance } from './maintenance-process.ts';
 import { maintain } from './maintenance-wiring.ts';
 import { openStore } from './open-store.ts';
@@ -34,9 +33,10 @@ async function run({ config, databaseUrl }: Extract<ToMaintenance, { kind: 'begi
   }
   const { poolMax, statementTimeoutMs } = config.database;
   const catalog = openCatalog({ url: databaseUrl, poolMax: Math.min(poolMax, CONNECTIONS_MAX), statementTimeoutMs, log });
-  const store = withCounters(openStore(config), (operation, bytes, seconds, ok) =>
-    tell({ kind: 'store', told: [operation, seconds, bytes, ok] }),
-  );
+  const store = openStore(config, {
+    onRequest: (operation, bytes, seconds, ok) => tell({ kind: 'store', told: [operation, seconds, bytes, ok] }),
+    log,
+  });
   const pause = setTimeout(() => void globalThis.gc?.({ execution: 'async' }), COLLECTED_AFTER_MS).unref();
   const onJob: Metrics['maintenanceJob'] = (...told) => {
     tell({ kind: 'job', told });

@@ -8,7 +8,6 @@ import { createHttpServer, createMetrics, type GitService, type Metrics } from '
 import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
-import { withCounters } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
@@ -41,9 +40,10 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     statementTimeoutMs: config.database.statementTimeoutMs,
     log,
   });
-  const store = withCounters(openStore(config), (operation, bytes, seconds, ok) =>
-    metrics.storeRequest(operation, seconds, bytes, ok),
-  );
+  const store = openStore(config, {
+    onRequest: (operation, bytes, seconds, ok) => metrics.storeRequest(operation, seconds, bytes, ok),
+    log,
+  });
   try {
     await catalog.check();
     await store.check();

@@ -156,7 +156,7 @@ async function checkCrates(
   let unfinished = 0;
   for (const [key, state] of crates) {
     named.add(key);
-    for (const extension of ['idx', 'reach', 'manifest'] as const) named.add(sidecarKey(key, extension));
+    for (const extension of ['idx', 'reach', 'manifest', 'sums'] as const) named.add(sidecarKey(key, extension));
     if (state === 'intent' || state === 'aborting') unfinished++;
   }
   for (const key of listed) {

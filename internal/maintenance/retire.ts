@@ -3,7 +3,7 @@ import type { Catalog } from '../catalog/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 
 const BATCH = 500;
-const SIDECARS = ['idx', 'reach', 'manifest'] as const;
+const SIDECARS = ['idx', 'reach', 'manifest', 'sums'] as const;
 
 /** Where a test may stop the work, as if the process were killed there. */
 export type RetirePoint = 'marked' | 'rows-deleted' | 'bytes-deleted' | 'listed' | 'orphan-found';

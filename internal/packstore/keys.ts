@@ -46,7 +46,7 @@ export function crateKey(id: string): string {
 }
 
 /** The key of a sidecar, beside its crate: `sidecarKey('crates/ab/ab12….pack', 'idx')` is `crates/ab/ab12….idx`. */
-export function sidecarKey(key: string, extension: 'idx' | 'reach' | 'manifest'): string {
+export function sidecarKey(key: string, extension: 'idx' | 'reach' | 'manifest' | 'sums'): string {
   assertKey(key);
   if (!key.endsWith('.pack')) throw new PackhouseError('store-bad-key', `not the key of a crate: ${key}`, { key });
   return `${key.slice(0, -'pack'.length)}${extension}`;

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { withBlockSums } from './block-sums.ts';
 import { packStoreConformance } from './conformance.ts';
 import { withCounters } from './counters.ts';
 import { createFaultyStore } from './faulty-store.ts';
@@ -9,6 +10,7 @@ import { createFsStore } from './fs-store.ts';
 import { createMemoryStore } from './memory-store.ts';
 import { createS3Store } from './s3-store.ts';
 import { s3TestSettings } from './s3-testing.ts';
+import type { PackStore } from './store.ts';
 
 packStoreConformance('fs', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'packstore-'));
@@ -30,6 +32,26 @@ packStoreConformance('faulty without faults', async () => {
 
 packStoreConformance('counted', async () => {
   const store = withCounters(createMemoryStore(), () => {});
+  return { store, dispose: () => store.close() };
+});
+
+packStoreConformance('with checksums', async () => {
+  const summed = withBlockSums(createMemoryStore());
+  // Its sidecars are no objects of the caller's.
+  async function* list(prefix: string) {
+    for await (const object of summed.list(prefix)) if (!object.key.endsWith('.sums')) yield object;
+  }
+  const store: PackStore = {
+    kind: summed.kind,
+    put: (key, source, options) => summed.put(key, source, options),
+    get: (key, options) => summed.get(key, options),
+    head: (key) => summed.head(key),
+    delete: (key) => summed.delete(key),
+    list,
+    removeUnfinished: (olderThanSeconds) => summed.removeUnfinished(olderThanSeconds),
+    check: () => summed.check(),
+    close: () => summed.close(),
+  };
   return { store, dispose: () => store.close() };
 });
 

@@ -45,8 +45,8 @@ export const RANGE_BYTES_MAX = 2 ** 30;
  * - Nothing depends on conditional requests (Ceph RGW ignores most of them).
  * - An aborted operation rejects with its signal's reason. Every other failure is a PackhouseError: `store-missing`, `store-short`,
  *   `store-bad-key`, `store-bad-range`, `store-bad-source`, `store-too-large`, `store-unavailable` (tries are used up, or the
- *   disk failed: it may work later), `store-refused` (the store answered no: trying again will not help), or an error of the
- *   put's own source, passed through as it is.
+ *   disk failed: it may work later), `store-refused` (the store answered no: trying again will not help),
+ *   `store-damaged` (what is read is not what was put: only with checksums), or an error of the put's own source, passed through as it is.
  */
 export interface PackStore {
   readonly kind: 'fs' | 's3' | 'memory' | 'faulty';
