@@ -1,6 +1,6 @@
 import { createAuthorizer } from '../../internal/auth/mod.ts';
-import { type Logger, MemoryBudget } from '../../internal/base/mod.ts';
-import { openCatalog } from '../../internal/catalog/mod.ts';
+import { type Logger, MemoryBudget, messageOf, PackhouseError } from '../../internal/base/mod.ts';
+import { catalogFaultOf, openCatalog } from '../../internal/catalog/mod.ts';
 import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/mod.ts';
 import type { Config } from '../../internal/config/mod.ts';
 import { AnswerCache, advertise, type FetchSettings, PackUris, SendRoom, serveFetch } from '../../internal/fetch/mod.ts';
@@ -56,6 +56,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
     const hiddenRefs = hiddenRefsOf(config);
     const push: PushSettings = {
       ...pushSettingsOf(config, { catalog, store, repositories }),
+      onFault: (err, requestId) => log.error({ err, requestId }, 'a push failed and was told so'),
       onPush: (result, objects) => {
         metrics.push(result === 'refused' ? 'rejected' : result);
         metrics.objects('received', objects);
@@ -170,26 +171,42 @@ function gitService(
 ): GitService {
   return {
     advertise: ({ owner, name }, service, context) =>
-      advertise(fetch, {
-        owner,
-        name,
-        service,
-        gitProtocol: context.gitProtocol,
-        sessionId: config.http.sessionId ? context.requestId : null,
-        mayCreate: config.push.createRepository,
-      }),
-    receivePack: ({ owner, name }, body, sink, { principal, requestId, signal }) =>
-      receivePush(push, { owner, name, actor: principal.kind === 'token' ? principal.id : '', requestId, signal }, body, sink),
+      withCatalog(() =>
+        advertise(fetch, {
+          owner,
+          name,
+          service,
+          gitProtocol: context.gitProtocol,
+          sessionId: config.http.sessionId ? context.requestId : null,
+          mayCreate: config.push.createRepository,
+        }),
+      ),
+    receivePack({ owner, name }, body, sink, { principal, requestId, signal }) {
+      const actor = principal.kind === 'token' ? principal.id : '';
+      return withCatalog(() => receivePush(push, { owner, name, actor, requestId, signal }, body, sink));
+    },
     uploadPack: ({ owner, name }, body, sink, { gitProtocol, signal }) =>
-      serveFetch(fetch, { owner, name, gitProtocol, signal }, body, sink),
+      withCatalog(() => serveFetch(fetch, { owner, name, gitProtocol, signal }, body, sink)),
     async authorize(credentials, { owner, name }, access) {
       if (config.auth.mode === 'none') return { kind: 'anonymous' };
-      const view = await push.repositories.open(owner, name);
-      const visibility = view === null ? 'missing' : view.private ? 'private' : 'public';
-      return authorizer.authorize(credentials, { owner, name, visibility }, access);
+      return withCatalog(async () => {
+        const view = await push.repositories.open(owner, name);
+        const visibility = view === null ? 'missing' : view.private ? 'private' : 'public';
+        return authorizer.authorize(credentials, { owner, name, visibility }, access);
+      });
     },
     ready,
   };
+}
+
+/** Faults of PostgreSQL and of the way to it have codes of many kinds: to whoever answers they are one. */
+async function withCatalog<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (catalogFaultOf(error) === null) throw error;
+    throw new PackhouseError('catalog-unavailable', `the catalog: ${messageOf(error)}`, {}, { cause: error });
+  }
 }
 
 function limitsOfProtocol(config: Config): ProtocolLimits {

@@ -104,6 +104,25 @@ export async function publishPush(db: Queryable, push: PublishPush): Promise<str
   return rows[0]!.statuses;
 }
 
+/**
+ * In a transaction of the caller's: the refs that a push has changed, null when no such push was published. Waits for publications of the
+ * repository that are under way: they hold its row.
+ */
+export async function publishedRefs(
+  db: PoolClient,
+  push: { readonly poolId: number; readonly repositoryId: number; readonly requestId: string },
+): Promise<Buffer[] | null> {
+  await db.query('select from repositories where id = $1 for update', [push.repositoryId]);
+  const { rows } = await db.query<{ names: Buffer[] }>(
+    `select array_remove(array_agg(u.name), null) as names
+       from pushes p left join ref_updates u on u.pool_id = p.pool_id and u.push_id = p.id
+      where p.pool_id = $1 and p.repository_id = $2 and p.request_id = $3
+      group by p.id`,
+    [push.poolId, push.repositoryId, push.requestId],
+  );
+  return rows[0]?.names ?? null;
+}
+
 /** Reserves `count` pack ids in one statement. */
 export async function reservePackIds(db: Queryable, count: number): Promise<number[]> {
   const { rows } = await db.query<{ id: number }>({

@@ -12,6 +12,7 @@ import { ChunkMoves } from './chunk-moves.ts';
 import { copyPackTables } from './copy.ts';
 import { HistoryCatalog } from './history-catalog.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
+import { publishKnowing } from './publish-attempts.ts';
 import { isCopied, publishRequest } from './publish-request.ts';
 import { RetireCatalog } from './retire-catalog.ts';
 import { SnapshotCatalog } from './snapshot-catalog.ts';
@@ -53,6 +54,7 @@ export class Catalog {
   statements = 0;
 
   constructor(options: CatalogOptions) {
+    const statementTimeoutMs = options.statementTimeoutMs ?? 60_000;
     this.#pool = new pg.Pool({
       connectionString: options.url,
       max: options.poolMax ?? 16,
@@ -60,9 +62,11 @@ export class Catalog {
       min: Math.min(CONNECTIONS_KEPT, options.poolMax ?? 16),
       idleTimeoutMillis: 60_000,
       connectionTimeoutMillis: 10_000,
-      statement_timeout: options.statementTimeoutMs ?? 60_000,
+      statement_timeout: statementTimeoutMs,
       // A connection that is half open answers nothing: the wait for an answer ends a little after the statement must have.
-      query_timeout: (options.statementTimeoutMs ?? 60_000) + 5_000,
+      query_timeout: statementTimeoutMs + Math.min(statementTimeoutMs, 5_000),
+      // And PostgreSQL must not keep for whoever has gone what a transaction has locked.
+      idle_in_transaction_session_timeout: statementTimeoutMs,
       keepAlive: true,
       application_name: 'packhouse',
       types: catalogTypes(),
@@ -281,18 +285,20 @@ export class Catalog {
 
   /**
    * Publishes a push in one transaction. The status of each command; when none was updated, the pack was not published either.
-   * An atomic push that cannot happen whole changes nothing.
+   * An atomic push that cannot happen whole changes nothing. What was stopped by others or by a broken connection is tried again.
    * @throws PackhouseError `repository-not-found` when the repository was deleted meanwhile, `lease-lost`, `epoch-moved` when objects that
-   *   it may rest on were condemned meanwhile, `chunks-moved` when chunks of its recipes are no longer where they were found
+   *   it may rest on were condemned meanwhile, `chunks-moved` when chunks of its recipes are no longer where they were found, `push-unknown`
+   *   when the catalog can no longer be asked whether it happened
    */
   async publish(push: Push, format: ObjectFormat): Promise<RefStatus[]> {
     const request = publishRequest(push);
+    const attempt = async (): Promise<RefStatus[]> => {
+      if (isCopied(push)) return (await this.#publishCopied(push, request, format)) as RefStatus[];
+      this.statements++;
+      return (await publishing.publishPush(this.#pool, request)) as RefStatus[];
+    };
     try {
-      if (!isCopied(push)) {
-        this.statements++;
-        return (await publishing.publishPush(this.#pool, request)) as RefStatus[];
-      }
-      return (await this.#publishCopied(push, request, format)) as RefStatus[];
+      return await publishKnowing(this.#pool, push, attempt);
     } catch (error) {
       const code = codeOf(error);
       if (code === 'PH003') return (error as { detail: string }).detail.split(',') as RefStatus[];

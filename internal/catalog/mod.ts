@@ -7,6 +7,7 @@
 export { Catalog, type CatalogOptions, followedHead, openCatalog } from './catalog.ts';
 export type { ChunkCatalog, ChunkedBlob, ChunkPackRow } from './chunk-catalog.ts';
 export type { ChunkMove, ChunkPackSize, UsedChunk } from './chunk-moves.ts';
+export { type CatalogFault, catalogFaultOf } from './faults.ts';
 export { type ForkRequest, forkRepository, isSharedPool } from './forks.ts';
 export type { RefChange } from './history-catalog.ts';
 export type { Job, JobState } from './job-catalog.ts';

@@ -4,7 +4,7 @@ import { codeOf, type Logger, messageOf, type PackhouseError } from '../base/mod
 import { IdleWatch } from './idle-watch.ts';
 import { declaredLength, RequestBody } from './request-body.ts';
 import { type AnswerPath, clientGone, GitResponse, NO_CACHE, writeTogether } from './response.ts';
-import { statusOf } from './status.ts';
+import { isFault, statusOf } from './status.ts';
 
 /** How long a refused body is read before the answer, and for how long after it when it was not read whole. */
 const DRAIN_MS_MAX = 10_000;
@@ -131,7 +131,7 @@ export class Exchange implements AnswerPath {
     try {
       const { status, text, headers } = statusOf(error, this.requestId);
       if (code === 'client-gone') return void this.incoming.socket.destroy();
-      if (status === 500) this.log.error({ err: error }, 'request failed');
+      if (status === 500 || isFault(code)) this.log.error({ err: error }, 'request failed');
       if (this.outgoing.headersSent) return void this.incoming.socket.destroy();
       await this.refuse(status, text, headers);
     } catch (second) {

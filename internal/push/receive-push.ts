@@ -1,10 +1,11 @@
 import { codeOf, failpoint, messageOf, PackhouseError } from '../base/mod.ts';
-import type { RefCommand as CatalogCommand, Pack } from '../catalog/mod.ts';
+import type { Pack } from '../catalog/mod.ts';
 import { type IncomingReader, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
-import { encodeError, type ReceiveRequest, ReceiveRequestParser, type RefCommand } from '../protocol/mod.ts';
+import { encodeError, type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { BodyEnd } from './body-end.ts';
+import { catalogCommand, chosenHead, rawOid } from './catalog-commands.ts';
 import { checkDotFiles, compareDuplicates, incomingReader } from './check-received.ts';
 import { chunkingOptions, publishOnChunks } from './chunk-source.ts';
 import { folderConflicts, isZero, judgeCommands, type Verdict } from './judge-commands.ts';
@@ -13,7 +14,7 @@ import { PackTags, peelTips } from './peel.ts';
 import { type PlacedPack, placePack } from './place-pack.ts';
 import { proveAgain, refuseIncomplete } from './prove-again.ts';
 import { PushView } from './push-view.ts';
-import { isMalformed, refusalOf } from './refusal.ts';
+import { FAULT_TEXT, isFault, isMalformed, refusalOf } from './refusal.ts';
 import { tellOfWait, tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 import { unknownOlds } from './unknown-olds.ts';
@@ -76,24 +77,53 @@ export async function receivePush(
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal === null) throw error;
+    const failed = isFault(error);
+    if (failed) tellOfFault(settings, push, request, error);
     for (const verdict of verdicts) verdict.error ??= 'unpacker error';
-    settings.onPush('refused', 0, 0, 'none');
+    settings.onPush(failed ? 'failed' : 'refused', 0, 0, 'none');
     await tellUser(request, sink, [`error: ${refusal}`]);
     return writeReport(request, sink, refusal, verdicts);
   }
   try {
-    await failpoint('push.verified');
-    const current = unpacked?.view ?? view;
-    const tier = await withKeepalive(request, sink, () => publish(settings, push, request, current, verdicts, unpacked));
-    const refused = verdicts.filter((verdict) => verdict.error !== null).length;
-    const result = refused === 0 ? 'ok' : refused < verdicts.length ? 'partial' : 'refused';
-    const pack = unpacked?.received.pack;
-    settings.onPush(result, pack?.objectCount ?? 0, pack?.lengthBytes ?? 0, tier);
-    if (!request.quiet) await tellUser(request, sink, unpacked?.warnings ?? []);
-    await writeReport(request, sink, 'ok', verdicts);
+    await publishAndReport(settings, push, request, sink, unpacked?.view ?? view, verdicts, unpacked);
   } finally {
     await unpacked?.received.dispose();
   }
+}
+
+async function publishAndReport(
+  settings: PushSettings,
+  push: PushRequest,
+  request: ReceiveRequest,
+  sink: AnswerSink,
+  view: RepositoryView,
+  verdicts: readonly Verdict[],
+  unpacked: Unpacked | null,
+): Promise<void> {
+  let tier: PackTier;
+  try {
+    await failpoint('push.verified');
+    tier = await withKeepalive(request, sink, () => publish(settings, push, request, view, verdicts, unpacked));
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    tellOfFault(settings, push, request, error);
+    for (const verdict of verdicts) verdict.error ??= 'failed to update ref';
+    settings.onPush('failed', 0, 0, 'none');
+    await tellUser(request, sink, [`error: ${FAULT_TEXT}`]);
+    return writeReport(request, sink, 'ok', verdicts);
+  }
+  const refused = verdicts.filter((verdict) => verdict.error !== null).length;
+  const result = refused === 0 ? 'ok' : refused < verdicts.length ? 'partial' : 'refused';
+  const pack = unpacked?.received.pack;
+  settings.onPush(result, pack?.objectCount ?? 0, pack?.lengthBytes ?? 0, tier);
+  if (!request.quiet) await tellUser(request, sink, unpacked?.warnings ?? []);
+  await writeReport(request, sink, 'ok', verdicts);
+}
+
+/** Clients that want no report take an answer for success: they get none. */
+function tellOfFault(settings: PushSettings, { requestId }: PushRequest, { reportStatus }: ReceiveRequest, error: unknown): void {
+  if (reportStatus === 0) throw error;
+  settings.onFault?.(error, requestId);
 }
 
 async function readRequest(
@@ -305,7 +335,8 @@ async function publishOnce(
     if (published && placed !== null) remember(view, placed, !failed);
     return published && placed !== null ? placed.pack.place.kind : 'none';
   } finally {
-    if (!published) await placed?.undo();
+    // What cannot be taken back now is left to its intent row.
+    if (!published) await placed?.undo().catch(() => {});
   }
 }
 
@@ -335,34 +366,11 @@ function place(
   );
 }
 
-/** Null for the zero oid. */
-function rawOid(hex: string): Buffer | null {
-  return isZero(hex) ? null : Buffer.from(hex, 'hex');
-}
-
 function judgeAtomic(verdicts: readonly Verdict[]): void {
   const conflicting = folderConflicts(verdicts.map(({ command }) => command.ref));
   for (const verdict of verdicts) if (conflicting.has(verdict.command.ref)) verdict.error ??= 'failed to update ref';
   if (verdicts.every((verdict) => verdict.error === null)) return;
   for (const verdict of verdicts) verdict.error ??= 'atomic push failure';
-}
-
-function catalogCommand(command: RefCommand, unknown: ReadonlySet<string>, peeled: Buffer | null): CatalogCommand {
-  const deletes = isZero(command.new);
-  const unconditional = isZero(command.old) || (deletes && unknown.has(command.old));
-  return {
-    name: command.ref,
-    oldOid: unconditional ? null : Buffer.from(command.old, 'hex'),
-    newOid: deletes ? null : Buffer.from(command.new, 'hex'),
-    peeled,
-  };
-}
-
-/** The first push of main or master settles where HEAD points. */
-function chosenHead(view: RepositoryView, standing: readonly Verdict[]): string | null {
-  if (view.headChosen) return null;
-  const created = new Set(standing.filter(({ command }) => !isZero(command.new)).map(({ command }) => command.ref));
-  return ['refs/heads/main', 'refs/heads/master'].find((name) => created.has(name)) ?? null;
 }
 
 /** What was just published is known here: nobody needs to load it. */

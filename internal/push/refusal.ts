@@ -1,4 +1,5 @@
 import { codeOf, messageOf } from '../base/mod.ts';
+import { catalogFaultOf } from '../catalog/mod.ts';
 import { PackError } from '../ingest/mod.ts';
 
 /** Errors of a request that cannot be read as one: nothing was asked of the repository yet. */
@@ -7,9 +8,20 @@ export function isMalformed(error: unknown): boolean {
   return code === 'pkt-line' || code === 'object-format' || (code?.startsWith('protocol') ?? false);
 }
 
+/** Faults of the store, and of the disk and the process that receive packs: it may work later. */
+const FAULTS = new Set(['store-unavailable', 'store-damaged', 'store-short', 'EFBIG', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM']);
+
+/** Whether what failed is something below the server that may work later, and nothing has happened. */
+export function isFault(error: unknown): boolean {
+  return FAULTS.has(codeOf(error) ?? '') || catalogFaultOf(error) !== null;
+}
+
+export const FAULT_TEXT = 'the server cannot take the push now, try again later';
+
 /** What the report says of a pack that was not taken; null for an error that is not the pack's and not the spool's. */
 export function refusalOf(error: unknown): string | null {
   const code = codeOf(error);
+  if (isFault(error)) return FAULT_TEXT;
   if (code === 'ENOSPC' || code === 'EDQUOT') return 'the server has no room to receive the pack';
   const isClients =
     error instanceof PackError ||

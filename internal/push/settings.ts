@@ -35,6 +35,8 @@ export interface PushSettings {
   readonly refsMax: number;
   /** Runs between the proof of a push and its commit: tests let something happen there. */
   readonly beforePublish?: () => Promise<void>;
+  /** Told of what failed below a push that was answered all the same, for the log. */
+  readonly onFault?: (error: unknown, requestId: string) => void;
   /** Told of each push that was answered, for the counters. */
   readonly onPush: (
     result: 'ok' | 'partial' | 'refused' | 'failed',

@@ -2,6 +2,7 @@
  * testkit: what tests of several rooms share. Only tests import it.
  *
  * - `startTestDatabase`: a database of its own on real PostgreSQL, `useCatalog`: a suite's, with a catalog; `startServer`: the real server as a process.
+ * - `PostgresProxy`: on the way to PostgreSQL, where requests come to grief.
  * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
@@ -19,6 +20,7 @@ export { type Mutant, mutants } from './mutate.ts';
 export { npmHistory } from './npm-history.ts';
 export { describeOnStores } from './on-stores.ts';
 export { buildDelta, buildPack, commitBody, type DeltaOp, entry, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';
+export { PostgresProxy, type QueryFault } from './postgres-proxy.ts';
 export {
   peakMemoryBytes,
   resetPeakMemory,
