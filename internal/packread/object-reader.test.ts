@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pack } from '../catalog/mod.ts';
 import { createFaultyStore, type PackStore } from '../packstore/mod.ts';
-import { buildDelta, entry, oidOf, refDelta, type StoredEntry, seededBytes, TestPool } from '../testkit/mod.ts';
+import { buildDelta, entry, ofsDelta, oidOf, refDelta, type StoredEntry, seededBytes, TestPool } from '../testkit/mod.ts';
 import { ObjectReader } from './object-reader.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { PoolIndex } from './pool-index.ts';
@@ -34,6 +34,31 @@ describe('reading objects', () => {
     store.setRules([{ operation: 'get', when: { kind: 'nth', n: 1 }, fault: { kind: 'flip', bit: 800_000 } }]);
     assert((await read(body)).equals(body));
     assert.equal(store.injected.length, 1);
+  });
+
+  test('so is one in the header of an entry, which may still be a header, of another object', async () => {
+    const [base, body] = [seededBytes(11, 3000), Buffer.concat([seededBytes(11, 2900), Buffer.from('and more')])];
+    const other = seededBytes(12, 3000);
+    const delta = buildDelta(base.length, body.length, [{ copy: [0, 2900] }, { insert: 'and more' }]);
+    const first = entry('blob', base);
+    const chained = (bytes: Buffer): StoredEntry => ({ oid: oidOf('blob', body), kind: 3, sizeBytes: body.length, bytes });
+    const rest = [whole(base), whole(other)];
+    const packs = [
+      await pool.put('store', [whole(body), ...rest]),
+      await pool.put('store', [...rest, chained(ofsDelta(first.length + entry('blob', other).length, delta))]),
+      await pool.put('store', [chained(refDelta(oidOf('blob', base), delta)), ...rest]),
+    ];
+    const starts = [12, 12 + first.length + entry('blob', other).length, 12];
+    const lengths = [3, 5, 23];
+    for (const [i, pack] of packs.entries()) {
+      for (let bit = 0; bit < lengths[i]! * 8; bit++) {
+        const store = createFaultyStore(pool.store);
+        const { read } = reader([pack], 1 << 20, store);
+        store.setRules([{ operation: 'get', when: { kind: 'nth', n: 1 }, fault: { kind: 'flip', bit: starts[i]! * 8 + bit } }]);
+        assert((await read(body)).equals(body), `pack ${i}, bit ${bit}`);
+        assert.equal(store.injected.length, 1);
+      }
+    }
   });
 
   test('bytes that are damaged in the store stay an error', async () => {

@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
-import { oidLength } from '../object/mod.ts';
+import { kindName, oidLength } from '../object/mod.ts';
 import {
   applyDelta,
   ENTRY_HEADER_BYTES_MAX,
@@ -38,6 +38,7 @@ interface Step {
 interface Descent {
   readonly steps: Step[];
   readonly visited: Set<string>;
+  readonly packs: Set<Pack>;
   place: Place;
   /** The chunked blob at `place`, once it was read: there a chain ends. */
   whole: StoredObject | null;
@@ -47,7 +48,9 @@ const OBJECT_CACHE_BYTES = 32 << 20;
 const OBJECT_CACHED_BYTES_MAX = 1 << 20;
 /** The largest chunked blob that is ever made whole here: larger ones are read in ranges. */
 const CHUNKED_BYTES_MAX = 64 << 20;
-/** More unsound entries than this are no accident of the way. */
+/** What a byte of a zlib stream can stand for, and some more for the header before it. */
+const INFLATED_PER_BYTE_MAX = 1100;
+/** More unsound objects than this are no accident of the way. */
 const DOUBTED_MAX = 1000;
 
 /**
@@ -64,7 +67,7 @@ export class ObjectReader {
   readonly #header = emptyEntryHeader();
   readonly #cache = new Map<string, StoredObject>();
   #cacheBytes = 0;
-  /** Entries whose bytes were read once more because they were not sound. */
+  /** Objects whose bytes were read once more because they were not sound. */
   readonly #doubted = new Set<string>();
 
   /** Bytes of the objects and recipes that are kept. */
@@ -82,14 +85,23 @@ export class ObjectReader {
   /** The object at a location. @throws PackhouseError `pack-corrupt`, `pack-gone`, `object-too-large`, or what the store throws */
   async read(location: Location, signal?: AbortSignal): Promise<StoredObject> {
     const { poolId } = this.#index;
-    const descent = startAt(location);
+    let descent = startAt(location);
     let held: Buffer | undefined;
     let before: Need | null = null;
     for (;;) {
       signal?.throwIfAborted();
-      const result = this.#descend(descent, held);
-      held = undefined;
-      if ('kind' in result) return result;
+      let result: StoredObject | Need;
+      try {
+        result = this.#descend(descent, held);
+        held = undefined;
+        if ('kind' in result) return asStored(result, location);
+      } catch (error) {
+        if (!this.#doubts(location, descent)) throw error;
+        descent = startAt(location);
+        held = undefined;
+        before = null;
+        continue;
+      }
       if ('chunked' in result) {
         const data = await this.chunked.whole(result.chunked, CHUNKED_BYTES_MAX, signal);
         descent.whole = { kind: result.chunked.kind, data };
@@ -111,9 +123,15 @@ export class ObjectReader {
     }
   }
 
-  /** The object when all of it is cached, else what is needed first. */
+  /** The object when all of it is cached and sound, else what is needed first. */
   tryRead(location: Location): StoredObject | Need {
-    return this.#descend(startAt(location));
+    try {
+      const result = this.#descend(startAt(location));
+      return 'kind' in result ? asStored(result, location) : result;
+    } catch {
+      // `read` finds the same, and asks once more or says so.
+      return { pack: location.pack, offset: location.offset, lengthBytes: 1 };
+    }
   }
 
   /**
@@ -129,11 +147,13 @@ export class ObjectReader {
         if (descent.whole === null) return { chunked: place };
         return this.#apply(descent.whole, descent.steps);
       }
+      descent.packs.add(pack);
       const cached = this.#cache.get(key);
       if (cached !== undefined) return this.#apply(cached, descent.steps);
       const stream = this.#readStream(pack, offset, own);
       if (!('data' in stream)) return stream;
       if (stream.type <= 4) return this.#apply(this.#keep(key, { kind: stream.type, data: stream.data }), descent.steps);
+      if (stream.base === null && stream.distance > offset) throw corrupt(pack, offset, 'delta base is before the pack');
       const bases =
         stream.base === null ? [{ pack, offset: offset - stream.distance }] : this.#index.peekBases(pack, stream.base, 0);
       if (bases === undefined) return { base: stream.base! };
@@ -179,24 +199,17 @@ export class ObjectReader {
       const header = this.#header;
       const whole = readEntryHeader(bytes, 0, bytes.length, this.#oidBytes, header);
       if (whole) {
+        if (header.size > (pack.lengthBytes - offset) * INFLATED_PER_BYTE_MAX)
+          throw corrupt(pack, offset, `entry claims ${header.size} bytes, more than the rest of the pack can hold`);
         const data = Buffer.allocUnsafe(header.size + 1);
-        let consumed: number;
-        try {
-          consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
-        } catch (error) {
-          if (!this.#doubts(pack, offset)) throw error;
-          return { pack, offset, lengthBytes: span };
-        }
+        const consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
         if (consumed >= 0) {
           const base =
             header.type === ENTRY_REF_DELTA ? Buffer.from(bytes.subarray(header.baseAt, header.baseAt + this.#oidBytes)) : null;
           return { type: header.type, distance: header.distance, base, data: data.subarray(0, header.size) };
         }
       }
-      if (offset + span >= pack.lengthBytes) {
-        if (!this.#doubts(pack, offset)) throw corrupt(pack, offset, 'entry runs past the end');
-        return { pack, offset, lengthBytes: span };
-      }
+      if (offset + span >= pack.lengthBytes) throw corrupt(pack, offset, 'entry runs past the end');
       // Twice as much each time, so that a long entry is not inflated again for every block of it.
       const wanted = Math.max(2 * span, BLOCK_BYTES, whole ? Math.ceil(header.size / 2) : ENTRY_HEADER_BYTES_MAX);
       const parts = [bytes];
@@ -212,18 +225,31 @@ export class ObjectReader {
     }
   }
 
-  /** Whether an unsound entry of the store is to be read once more: a byte that was damaged on its way must not stay damaged in the cache. */
-  #doubts(pack: Pack, offset: number): boolean {
-    const key = `${pack.id} ${offset}`;
-    if (pack.tier !== 'store' || this.#doubted.has(key) || this.#doubted.size >= DOUBTED_MAX) return false;
+  /** Whether an unsound object of the store is to be read once more: a byte that was damaged on its way must not stay damaged in the cache. */
+  #doubts(location: Location, { packs }: Descent): boolean {
+    const key = `${location.pack.id} ${location.offset}`;
+    const stored = [...packs].filter(({ tier }) => tier === 'store');
+    if (stored.length === 0 || this.#doubted.has(key) || this.#doubted.size >= DOUBTED_MAX) return false;
     this.#doubted.add(key);
-    this.#bytes.forget(pack);
+    for (const pack of stored) this.#bytes.forget(pack);
+    this.#cache.clear();
+    this.#cacheBytes = 0;
     return true;
   }
 }
 
+/** The object, which must be what its location says. A header that was damaged may still be one, of another object. @throws PackhouseError */
+function asStored(object: StoredObject, { pack, offset, kind, sizeBytes }: Location): StoredObject {
+  if (object.kind === kind && object.data.length === sizeBytes) return object;
+  const [found, stored] = [
+    [object.kind, object.data.length],
+    [kind, sizeBytes],
+  ].map(([number, bytes]) => `a ${kindName(number!)} of ${bytes} bytes`);
+  throw corrupt(pack, offset, `${found} stands where ${stored} was stored`);
+}
+
 function startAt(place: Place): Descent {
-  return { steps: [], visited: new Set(), place, whole: null };
+  return { steps: [], visited: new Set(), packs: new Set(), place, whole: null };
 }
 
 function isChunkedPlace(place: Place): place is ChunkedLocation {
