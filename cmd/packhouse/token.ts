@@ -67,7 +67,7 @@ function list(): Command {
 
 function revoke(): Command {
   return new Command('revoke')
-    .description('end a token, everywhere within seconds')
+    .description('end a token: no request with it is served from then on')
     .argument('<token>', 'its name or its prefix')
     .option('--json', 'print JSON')
     .action(async (nameOrPrefix: string, options: { json?: boolean }, command: Command) => {

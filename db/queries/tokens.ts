@@ -32,11 +32,17 @@ export async function insertToken(db: Kysely<DB>, values: NewToken): Promise<Tok
   return db.insertInto('access_tokens').values(values).returning(COLUMNS).executeTakeFirstOrThrow();
 }
 
+export interface UsableToken extends TokenRow {
+  readonly token_sha256: Buffer;
+  /** Its last use was noted more than a minute ago. */
+  readonly unnoted: boolean;
+}
+
 /** The token in force with that hash, by PostgreSQL's clock. */
-export async function findUsableToken(db: Kysely<DB>, sha256: Buffer): Promise<(TokenRow & { token_sha256: Buffer }) | null> {
+export async function findUsableToken(db: Kysely<DB>, sha256: Buffer): Promise<UsableToken | null> {
   const row = await db
     .selectFrom('access_tokens')
-    .select([...COLUMNS, 'token_sha256'])
+    .select([...COLUMNS, 'token_sha256', sql<boolean>`coalesce(last_used_at < now() - interval '1 minute', true)`.as('unnoted')])
     .where('token_sha256', '=', sha256)
     .where('revoked_at', 'is', null)
     .where((where) => where.or([where('expires_at', 'is', null), where('expires_at', '>', sql<Date>`now()`)]))

@@ -5,10 +5,6 @@ import type { DB } from '../../db/queries/types.ts';
 import { PackhouseError } from '../base/mod.ts';
 import { type AccessToken, looksLikeToken, type Scope, toAccessToken, tokenSha256 } from './tokens.ts';
 
-/** How long a process believes what the database last said of a token. */
-const CACHE_MS = 3000;
-const CACHE_ENTRIES_MAX = 4096;
-
 /** Who asks. `invalid` gave credentials that are no token in force, and is never treated as anonymous: git would not ask again. */
 export type Identity =
   | { readonly kind: 'anonymous' }
@@ -61,21 +57,38 @@ export interface Authorizer {
   authorize(credentials: Credentials | null, target: Target, access: Scope): Promise<Principal>;
 }
 
-/** Looks tokens up in `db`. `nowMs` is a monotonic clock. */
-export function createAuthorizer(db: Kysely<DB>, policy: AuthPolicy, nowMs: () => number = () => performance.now()): Authorizer {
-  const cache = new Map<string, { readonly identity: Promise<Identity>; readonly untilMs: number }>();
+/** A token that is being looked up, and the look-up after that for all who asked meanwhile. */
+interface LookUp {
+  readonly running: Promise<Identity>;
+  waiting: Promise<Identity> | null;
+}
+
+/**
+ * Looks tokens up in `db`, for each request: nothing is believed that was true before it came, so that a revoked token is refused everywhere
+ * from then on. Requests that come at the same time share a look-up that began after they came.
+ */
+export function createAuthorizer(db: Kysely<DB>, policy: AuthPolicy): Authorizer {
+  const lookUps = new Map<string, LookUp>();
+
+  const run = (key: string, sha256: Buffer): Promise<Identity> => {
+    const running = identityOf(db, sha256);
+    const entry: LookUp = { running, waiting: null };
+    lookUps.set(key, entry);
+    const settled = (): void => {
+      if (lookUps.get(key) === entry && entry.waiting === null) lookUps.delete(key);
+    };
+    running.then(settled, settled);
+    return running;
+  };
 
   const lookUp = (token: string): Promise<Identity> => {
     const sha256 = tokenSha256(token);
     const key = sha256.toString('latin1');
-    const known = cache.get(key);
-    if (known && known.untilMs > nowMs()) return known.identity;
-    const identity = identityOf(db, sha256);
-    cache.delete(key);
-    if (cache.size >= CACHE_ENTRIES_MAX) cache.delete(cache.keys().next().value as string);
-    cache.set(key, { identity, untilMs: nowMs() + CACHE_MS });
-    identity.catch(() => cache.delete(key));
-    return identity;
+    const entry = lookUps.get(key);
+    if (entry === undefined) return run(key, sha256);
+    const again = (): Promise<Identity> => run(key, sha256);
+    entry.waiting ??= entry.running.then(again, again);
+    return entry.waiting;
   };
 
   const authenticate = async (credentials: Credentials | null): Promise<Identity> => {
@@ -118,6 +131,6 @@ function permits(token: AccessToken, target: Target, access: Scope): boolean {
 async function identityOf(db: Kysely<DB>, sha256: Buffer): Promise<Identity> {
   const row = await queries.findUsableToken(db, sha256);
   if (row === null || !timingSafeEqual(row.token_sha256, sha256)) return { kind: 'invalid' };
-  await queries.touchToken(db, row.id);
+  if (row.unnoted) await queries.touchToken(db, row.id);
   return { kind: 'token', token: toAccessToken(row) };
 }

@@ -79,7 +79,7 @@ export async function listTokens(db: Kysely<DB>, options: { readonly includeRevo
 }
 
 /**
- * Ends a token, named by its name or its prefix. Processes that have just seen it may accept it for `CACHE_MS` more.
+ * Ends a token, named by its name or its prefix: every request that comes after that is refused.
  *
  * @throws PackhouseError `token-not-found`
  */
