@@ -18,9 +18,11 @@ const WARNINGS_MAX = 20;
 /** Checks the objects of one pack as they pass: what the severities call an error refuses the pack. */
 export class ObjectChecker {
   readonly warnings: string[] = [];
+  readonly severities: Severities;
   readonly #fsck: FsckChecker;
 
   constructor(format: ObjectFormat, severities: Severities) {
+    this.severities = severities;
     this.#fsck = new FsckChecker(format, severities);
   }
 
@@ -46,6 +48,12 @@ export class ObjectChecker {
       if (problem.severity === 'error') throw new PackError(`error ${line}`, { id: problem.id, oid: oid.toString('hex') });
       if (problem.severity === 'warn' && this.warnings.length < WARNINGS_MAX) this.warnings.push(`warning ${line}`);
     }
+  }
+
+  /** Takes over what the checker of another thread has found. */
+  merge(warnings: readonly string[], gitmodules: Uint8Array, gitattributes: Uint8Array): void {
+    this.warnings.push(...warnings.slice(0, WARNINGS_MAX - this.warnings.length));
+    this.#fsck.merge(gitmodules, gitattributes);
   }
 
   /** Raw oids that trees of the pack name .gitmodules and .gitattributes: their blobs are checked once all can be read. */

@@ -3,6 +3,9 @@ import { ENTRY_OFS_DELTA, ENTRY_REF_DELTA } from '../packformat/mod.ts';
 import type { EntryTable } from './entry-table.ts';
 import type { PackSource } from './pack-source.ts';
 
+/** Lists of deltas that several threads read in shared memory. */
+export type SharedLinks = Pick<DeltaLinks, 'firstChild' | 'sibling'>;
+
 /** Which deltas of a pack hang on which of its entries, or wait for an oid. */
 export class DeltaLinks {
   readonly #entries: EntryTable;
@@ -16,13 +19,21 @@ export class DeltaLinks {
   /** How many entries are deltas. */
   deltas = 0;
 
-  constructor(entries: EntryTable, source: PackSource) {
+  /** `links` are those of another thread, of a pack in which no delta names its base by oid. */
+  constructor(entries: EntryTable, source: PackSource, links?: SharedLinks) {
     this.#entries = entries;
     this.#source = source;
-    this.firstChild = new Int32Array(entries.count).fill(-1);
-    this.sibling = new Int32Array(entries.count).fill(-1);
     this.#waiting = new OidMap(entries.oidBytes);
     this.#waitingHead = new Int32Array(16);
+    if (links !== undefined) {
+      this.firstChild = links.firstChild;
+      this.sibling = links.sibling;
+      return;
+    }
+    const room = (): ArrayBufferLike =>
+      entries.isShared ? new SharedArrayBuffer(entries.count * 4) : new ArrayBuffer(entries.count * 4);
+    this.firstChild = new Int32Array(room()).fill(-1);
+    this.sibling = new Int32Array(room()).fill(-1);
     this.#link();
   }
 
@@ -64,6 +75,14 @@ export class DeltaLinks {
       if (byte & 0x80) distance = (distance + 1) * 128;
     }
     return distance;
+  }
+
+  /** Entries that are no deltas, with deltas on them. */
+  roots(): number[] {
+    const roots: number[] = [];
+    const { count, types } = this.#entries;
+    for (let i = 0; i < count; i++) if (types[i]! < ENTRY_OFS_DELTA && this.firstChild[i]! >= 0) roots.push(i);
+    return roots;
   }
 
   /** Base oids that no resolved object has, raw, one after the other: of objects outside the pack, or of deltas on such. */

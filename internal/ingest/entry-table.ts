@@ -3,36 +3,68 @@ import { assert } from '../base/mod.ts';
 /** How many entries the table has room for at first; it doubles as entries really arrive, whatever the pack's header claims. */
 const FIRST_CAPACITY = 64;
 
+/** What several threads have of one table in shared memory. Each writes what it resolves, in rows of its own. */
+export interface SharedEntries {
+  readonly oidBytes: number;
+  readonly count: number;
+  readonly end: number;
+  readonly offsets: Float64Array;
+  readonly types: Uint8Array;
+  readonly kinds: Uint8Array;
+  readonly headerBytes: Uint8Array;
+  readonly streamSizes: Float64Array;
+  readonly sizes: Float64Array;
+  readonly turns: Uint32Array;
+  readonly oids: Uint8Array;
+}
+
 /** One row an entry, in pack order, as typed arrays: about 75 bytes an entry. */
 export class EntryTable {
   readonly oidBytes: number;
+  /** Its columns are in shared memory. */
+  readonly isShared: boolean;
   count = 0;
   /** First byte of the entry in the pack; the entry ends where the next begins. */
-  offsets = new Float64Array(FIRST_CAPACITY);
+  offsets: Float64Array = new Float64Array(0);
   /** Entry type as in the pack: 1 to 4, 6 (`ofs` delta), 7 (`ref` delta). */
-  types = new Uint8Array(FIRST_CAPACITY);
+  types: Uint8Array = new Uint8Array(0);
   /** Object kind, 0 until a delta is resolved. */
-  kinds = new Uint8Array(FIRST_CAPACITY);
-  headerBytes = new Uint8Array(FIRST_CAPACITY);
+  kinds: Uint8Array = new Uint8Array(0);
+  headerBytes: Uint8Array = new Uint8Array(0);
   /** Bytes of the entry's inflated stream. */
-  streamSizes = new Float64Array(FIRST_CAPACITY);
+  streamSizes: Float64Array = new Float64Array(0);
   /** Bytes of the object; of a delta known once resolved. */
-  sizes = new Float64Array(FIRST_CAPACITY);
-  crcs = new Uint32Array(FIRST_CAPACITY);
-  /** Of a delta: its turn among the deltas that were resolved, from 1; 0 for a whole object. A base's is always the lower one. */
-  turns = new Uint32Array(FIRST_CAPACITY);
-  oids: Buffer;
+  sizes: Float64Array = new Float64Array(0);
+  crcs: Uint32Array = new Uint32Array(0);
+  /** Of a delta: its turn among those that its thread resolved, from 1; 0 for a whole object. A base's is always the lower one. */
+  turns: Uint32Array = new Uint32Array(0);
+  oids: Buffer = Buffer.alloc(0);
   /** Where the last entry ends. */
   end = 12;
 
-  constructor(oidBytes: number) {
+  constructor(oidBytes: number, isShared = false) {
     this.oidBytes = oidBytes;
-    this.oids = Buffer.alloc(FIRST_CAPACITY * oidBytes);
+    this.isShared = isShared;
+    this.#grow(FIRST_CAPACITY);
+  }
+
+  /** The table of another thread, to which no row is added any more. */
+  static of({ oids, ...columns }: SharedEntries): EntryTable {
+    const table = Object.assign(new EntryTable(columns.oidBytes, true), columns);
+    table.oids = Buffer.from(oids.buffer, oids.byteOffset, oids.length);
+    return table;
+  }
+
+  /** What another thread makes its table of. */
+  shared(): SharedEntries {
+    assert(this.isShared, 'only shared memory can be given to another thread');
+    const { oidBytes, count, end, offsets, types, kinds, headerBytes, streamSizes, sizes, turns, oids } = this;
+    return { oidBytes, count, end, offsets, types, kinds, headerBytes, streamSizes, sizes, turns, oids };
   }
 
   /** A new row; its index. */
   push(offset: number, type: number, headerBytes: number, streamSize: number): number {
-    if (this.count === this.offsets.length) this.#grow();
+    if (this.count === this.offsets.length) this.#grow(this.count * 2);
     const index = this.count++;
     this.offsets[index] = offset;
     this.types[index] = type;
@@ -45,23 +77,21 @@ export class EntryTable {
     return index;
   }
 
-  #grow(): void {
-    const capacity = this.offsets.length * 2;
+  #grow(capacity: number): void {
+    const room = (bytes: number): ArrayBufferLike => (this.isShared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes));
     const wider = <T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T => {
       to.set(from);
       return to;
     };
-    this.offsets = wider(this.offsets, new Float64Array(capacity));
-    this.types = wider(this.types, new Uint8Array(capacity));
-    this.kinds = wider(this.kinds, new Uint8Array(capacity));
-    this.headerBytes = wider(this.headerBytes, new Uint8Array(capacity));
-    this.streamSizes = wider(this.streamSizes, new Float64Array(capacity));
-    this.sizes = wider(this.sizes, new Float64Array(capacity));
-    this.crcs = wider(this.crcs, new Uint32Array(capacity));
-    this.turns = wider(this.turns, new Uint32Array(capacity));
-    const oids = Buffer.alloc(capacity * this.oidBytes);
-    this.oids.copy(oids);
-    this.oids = oids;
+    this.offsets = wider(this.offsets, new Float64Array(room(capacity * 8)));
+    this.types = wider(this.types, new Uint8Array(room(capacity)));
+    this.kinds = wider(this.kinds, new Uint8Array(room(capacity)));
+    this.headerBytes = wider(this.headerBytes, new Uint8Array(room(capacity)));
+    this.streamSizes = wider(this.streamSizes, new Float64Array(room(capacity * 8)));
+    this.sizes = wider(this.sizes, new Float64Array(room(capacity * 8)));
+    this.crcs = wider(this.crcs, new Uint32Array(room(capacity * 4)));
+    this.turns = wider(this.turns, new Uint32Array(room(capacity * 4)));
+    this.oids = wider<Buffer>(this.oids, Buffer.from(room(capacity * this.oidBytes)));
   }
 
   /** Where the entry ends in the pack. */

@@ -13,7 +13,7 @@ export function unresolvedDeltas(): PackError {
   return new PackError('pack has unresolved deltas');
 }
 
-/** A small pack with a large blob is a worker's job, which can cut it. */
+/** A large blob is the job of a thread that can cut it. */
 export function largeInline(): PackError {
-  return new PackError('pack has a blob that is too large to be worked on here', { tooMuchWork: true });
+  return new PackError('pack has a blob that is too large to be worked on here', { tooMuchWork: true, mustBeCut: true });
 }

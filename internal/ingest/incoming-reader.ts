@@ -10,7 +10,7 @@ import {
   readEntryHeader,
 } from '../packformat/mod.ts';
 import { PackError } from './errors.ts';
-import type { ExternalBase } from './resolve.ts';
+import type { ExternalBase } from './external-base.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 
 /** Where a received pack's bytes are. */

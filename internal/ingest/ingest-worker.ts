@@ -1,11 +1,15 @@
+import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { assert, PackhouseError } from '../base/mod.ts';
 import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
 import { PackError } from './errors.ts';
-import type { ExternalBase, LargeExternalBase } from './resolve.ts';
+import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 import type { Finished, WorkOptions } from './work.ts';
 import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
+
+/** How many work in this process. */
+let working = 0;
 
 /** With a small nursery, buffers that are not looked at any more give their memory back soon. */
 const LIMITS = { maxYoungGenerationSizeMb: 2 };
@@ -40,8 +44,10 @@ export class IngestWorker implements Worked {
     port1.unref();
     const bell = new Int32Array(new SharedArrayBuffer(4));
     const found: FindAnswers = { port: port2, bell };
+    const mayHaveHelp = options.mayHaveHelp ?? (working === 0 && availableParallelism() > 1);
+    working++;
     const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: { path, options, found: this.#findChunks === null ? null : found },
+      workerData: { path, options: { ...options, mayHaveHelp }, found: this.#findChunks === null ? null : found },
       transferList: [port2],
       resourceLimits: LIMITS,
     });
@@ -146,6 +152,7 @@ export class IngestWorker implements Worked {
     const worker = this.#worker;
     if (worker === null) return;
     this.#worker = null;
+    working--;
     this.#answerPort?.close();
     await worker.terminate();
   }

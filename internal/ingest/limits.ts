@@ -1,6 +1,8 @@
 import { KIND_BLOB, KIND_TREE } from '../object/mod.ts';
 import { PackError } from './errors.ts';
 
+const MIB = 2 ** 20;
+
 /** What one incoming pack may cost. Every claim of a pack is checked against these before anything is allocated for it. */
 export interface PackLimits {
   readonly objectsMax: number;
@@ -57,6 +59,8 @@ export class WorkMeter {
   #granted = 0;
   #made = 0;
   #madeLarge = 0;
+  /** MiB that all threads have made, when several work on the pack; `#made` is then what this one has not told yet. */
+  #madeByAll: Int32Array | null = null;
 
   constructor(limits: PackLimits, madeBytesMax = Infinity) {
     this.#free = Math.min(limits.madeBytesFree, madeBytesMax);
@@ -69,12 +73,24 @@ export class WorkMeter {
     this.#granted = packBytes * this.#perPackByte;
   }
 
+  /** From now on what is made is counted together with other threads; they learn of it a MiB at a time. */
+  countWith(madeByAll: Int32Array): void {
+    this.#madeByAll = madeByAll;
+  }
+
   /** @throws PackError with `tooMuchWork` in its data */
   take(bytes: number): void {
     this.#made += bytes;
     const limit = this.#free + this.#granted;
-    if (this.#made <= limit) return;
+    if (this.#madeByAll === null ? this.#made <= limit : this.#takeWithAll(this.#madeByAll) <= limit) return;
     throw new PackError(`pack makes more than ${limit} bytes of objects, too much for its size`, { limit, tooMuchWork: true });
+  }
+
+  #takeWithAll(madeByAll: Int32Array): number {
+    const told = Math.floor(this.#made / MIB);
+    if (told > 0) Atomics.add(madeByAll, 0, told);
+    this.#made -= told * MIB;
+    return Atomics.load(madeByAll, 0) * MIB + this.#made;
   }
 
   /** For what deltas make of large blobs, and read for it. @throws PackError with `tooMuchWork` in its data */

@@ -47,6 +47,13 @@ export interface LinkSummary {
   readonly graph: readonly Buffer[];
 }
 
+/** What one collector has gathered, as plain data. */
+export interface GatheredLinks {
+  readonly oids: Uint8Array;
+  readonly marks: Uint16Array;
+  readonly graph: readonly Uint8Array[];
+}
+
 /**
  * Gathers the links of every commit, tree and tag of a pack as they pass. One map holds what is linked to and what is there, so the
  * frontier of 700,000 objects costs one pass and no second read of the pack.
@@ -145,6 +152,19 @@ export class LinkCollector {
     this.#graphBlocks.push(Buffer.concat(this.#graph));
     this.#graph = [];
     this.#graphBytes = 0;
+  }
+
+  /** What was gathered, for the collector of another thread. */
+  gathered(): GatheredLinks {
+    this.#closeGraphBlock();
+    return { oids: this.#oids.slab(), marks: this.#marks.slice(0, this.#oids.size), graph: this.#graphBlocks };
+  }
+
+  /** Takes over what another one has gathered. */
+  merge({ oids, marks, graph }: GatheredLinks): void {
+    const width = this.#oids.oidBytes;
+    for (let i = 0; i < marks.length; i++) this.#mark(oids, i * width, marks[i]!);
+    for (const block of graph) this.#graphBlocks.push(Buffer.from(block.buffer, block.byteOffset, block.length));
   }
 
   /**

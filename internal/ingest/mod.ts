@@ -15,11 +15,11 @@
 export { ChunkPackFile } from './chunk-pack-file.ts';
 export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } from './chunking-options.ts';
 export { PackError, unresolvedDeltas } from './errors.ts';
+export type { ExternalBase } from './external-base.ts';
 export { IncomingReader, type PackPlace } from './incoming-reader.ts';
 export { DEFAULT_PACK_LIMITS, type PackLimits, STORED_PACK_LIMITS } from './limits.ts';
 export { SpoolSource } from './pack-source.ts';
 export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';
-export type { ExternalBase } from './resolve.ts';
 export { makeSpoolFolder, removeStaleSpools } from './spool-folders.ts';
 export type { AppendedEntry } from './thin-bases.ts';
 export type { VerifiedPack } from './verified-pack.ts';

@@ -10,21 +10,28 @@ export class ObjectVisitor {
   readonly #links: LinkCollector;
   readonly #trees: Map<string, Buffer> | null;
   /** Trees in which something was found: what was made of them is looked at whole. */
-  readonly #faulty = new Set<number>();
+  readonly faulty: Set<number>;
 
-  /** `trees` gets a copy of each tree by hex oid. */
-  constructor(entries: () => EntryTable, checker: ObjectChecker, links: LinkCollector, trees: Map<string, Buffer> | null) {
+  /** `trees` gets a copy of each tree by hex oid; `faulty` are entries that another thread has found to be so. */
+  constructor(
+    entries: () => EntryTable,
+    checker: ObjectChecker,
+    links: LinkCollector,
+    trees: Map<string, Buffer> | null,
+    faulty: Iterable<number> = [],
+  ) {
     this.#entries = entries;
     this.#checker = checker;
     this.#links = links;
     this.#trees = trees;
+    this.faulty = new Set(faulty);
   }
 
   /** Looks at an object that has its name: `buffer[at, at + size)` is valid during the call only. @throws PackError */
   visit(index: number, kind: number, buffer: Buffer, at: number, size: number): void {
     const oid = this.#entries().oid(index);
     const data = buffer.subarray(at, at + size);
-    if (!this.#checker.check(kind, oid, data) && kind === KIND_TREE) this.#faulty.add(index);
+    if (!this.#checker.check(kind, oid, data) && kind === KIND_TREE) this.faulty.add(index);
     this.#links.visit(oid, kind, data);
     if (this.#trees !== null && kind === KIND_TREE) this.#trees.set(oid.toString('hex'), Buffer.from(data));
   }
@@ -44,6 +51,6 @@ export class ObjectVisitor {
 
   /** Where the entries of a visited tree start; null when what is made of it must be visited. */
   shapeOf(index: number, data: Buffer): TreeShape | null {
-    return this.#trees !== null || this.#faulty.has(index) ? null : this.#links.shapeOf(data);
+    return this.#trees !== null || this.faulty.has(index) ? null : this.#links.shapeOf(data);
   }
 }

@@ -3,13 +3,15 @@ import type { ObjectFormat } from '../object/mod.ts';
 import type { ObjectChecker } from './check.ts';
 import type { ChunkedBlob } from './chunking-options.ts';
 import { unresolvedDeltas } from './errors.ts';
+import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import { LargeObjects, type LargeObjectsOptions } from './large-objects.ts';
 import { type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
 import { ObjectNames } from './object-names.ts';
 import { ObjectVisitor } from './object-visitor.ts';
-import type { PackSource } from './pack-source.ts';
-import { DeltaResolver, type ExternalBase, type LargeExternalBase } from './resolve.ts';
+import { type PackSource, SpoolSource } from './pack-source.ts';
+import { DeltaResolver } from './resolve.ts';
+import { type HelperResult, nextRoot, type ResolveHelper, type SharedRoots } from './resolve-helper.ts';
 import { PackScanner } from './scan.ts';
 import { giveBack, type Tools, takeTools } from './tools.ts';
 import type { VerifiedPack } from './verified-pack.ts';
@@ -28,7 +30,12 @@ export interface PackIngestOptions {
   readonly cutBytesMin: number;
   /** What cuts them and where files of them go; without it they are refused as too much work. */
   readonly large: Pick<LargeObjectsOptions, 'chunks' | 'folder'> | null;
+  /** Another thread that takes its part of the deltas; of a pack in a spool file. */
+  readonly helper: ResolveHelper | null;
 }
+
+/** Fewer deltas are not worth telling another thread of them. */
+const SHARED_DELTAS_MIN = 2_000;
 
 /**
  * One incoming pack, from bytes to verified objects: `advance` while bytes arrive, then `resolve`, then the bases that it names but does
@@ -64,7 +71,18 @@ export class PackIngest {
     this.#names = new ObjectNames(format, options.detectCollisions, entries, this.#visitor);
     const parts = { names: this.#names, limits, cutBytesMin };
     this.#large = large === null ? null : new LargeObjects({ ...parts, ...large }, this.#tools.inflater, this.#meter);
-    this.#scanner = new PackScanner(source, format, limits, this.#tools, this.#meter, this.#names, cutBytesMin, this.#large);
+    const isShared = options.helper !== null;
+    this.#scanner = new PackScanner(
+      source,
+      format,
+      limits,
+      this.#tools,
+      this.#meter,
+      this.#names,
+      cutBytesMin,
+      this.#large,
+      isShared,
+    );
   }
 
   /** Some work, with which all objects that it makes are named. */
@@ -80,14 +98,17 @@ export class PackIngest {
 
   /** Reads what has arrived; true once the whole pack has been scanned. @throws PackError */
   advance(final: boolean): boolean {
-    return this.#named(() => this.#scanner.advance(final));
+    const isScanned = this.#named(() => this.#scanner.advance(final));
+    this.#options.helper?.prepare(this.#scanner.announced, this.#source.available);
+    return isScanned;
   }
 
   /** Resolves the deltas within the pack; the raw oids that the others wait for, one after the other. @throws PackError */
   resolve(): Buffer {
     assert(this.#scanner.checksum !== null, 'a pack is scanned before it is resolved');
     const { entries } = this.#scanner;
-    const { limits, cutBytesMin } = this.#options;
+    const { cutBytesMin, helper } = this.#options;
+    const limits = this.#limits();
     this.#resolver = new DeltaResolver(
       entries,
       this.#source,
@@ -99,8 +120,54 @@ export class PackIngest {
       cutBytesMin,
       this.#large,
     );
-    this.#named(() => this.#resolver!.resolveInside());
+    const { deltas, anyByOid } = this.#resolver.links;
+    const isShared = helper?.isReady && deltas >= SHARED_DELTAS_MIN && !anyByOid;
+    this.#named(() => (isShared ? this.#resolveWith(helper, this.#resolver!) : this.#resolver!.resolveInside()));
     return this.#resolver.unresolved > 0 ? this.#resolver.missingBases() : Buffer.alloc(0);
+  }
+
+  /** Bases that are kept are shared out among the threads. */
+  #limits(): PackLimits {
+    const { limits, helper } = this.#options;
+    return helper?.isReady ? { ...limits, baseCacheBytesMax: limits.baseCacheBytesMax / 2 } : limits;
+  }
+
+  /** Resolves the deltas together with another thread: each takes tree after tree, and what both have gathered is put together. */
+  #resolveWith(helper: ResolveHelper, resolver: DeltaResolver): void {
+    const { entries } = this.#scanner;
+    const { format, checker, detectCollisions, cutBytesMin } = this.#options;
+    assert(this.#source instanceof SpoolSource, 'threads share a spool file');
+    const { firstChild, sibling } = resolver.links;
+    const isCut = (root: number): boolean => this.#large?.recipes.has(root) === true;
+    const all = resolver.links.roots();
+    const indexes = all.filter((root) => !isCut(root));
+    const roots: SharedRoots = { indexes: Uint32Array.from(indexes), taken: new Int32Array(new SharedArrayBuffer(4)) };
+    const made = new Int32Array(new SharedArrayBuffer(4));
+    this.#meter.countWith(made);
+    helper.begin({
+      fd: this.#source.fd,
+      available: this.#source.available,
+      entries: entries.shared(),
+      links: { firstChild, sibling },
+      roots,
+      options: { format, severities: checker.severities, detectCollisions, limits: this.#limits() },
+      cutBytesMin,
+      made,
+      faulty: [...this.#visitor.faulty],
+    });
+    let result: HelperResult;
+    try {
+      for (const root of all) if (isCut(root)) resolver.resolveTree(root);
+      for (let root = nextRoot(roots); root >= 0; root = nextRoot(roots)) resolver.resolveTree(root);
+      this.#names.flush();
+    } finally {
+      Atomics.store(roots.taken, 0, indexes.length);
+      result = helper.wait();
+    }
+    resolver.resolvedElsewhere(result.deltas);
+    this.#links.merge(result.links);
+    checker.merge(result.warnings, result.gitmodules, result.gitattributes);
+    for (const root of result.left) resolver.resolveTree(root);
   }
 
   /** Whether one of those is still waited for: what was given meanwhile may have led to it. */

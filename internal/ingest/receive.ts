@@ -3,15 +3,16 @@ import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MemoryBudget } from '../base/mod.ts';
+import type { ChunkingParameters } from '../chunking/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
 import { Admission } from './admission.ts';
 import type { CheckSeverities } from './check.ts';
 import type { ChunkedBlob, ChunkingOptions, ChunkPack } from './chunking-options.ts';
 import { largeInline, PackError } from './errors.ts';
+import type { ExternalBase } from './external-base.ts';
 import type { PackPlace } from './incoming-reader.ts';
 import { IngestWorker, type Worked } from './ingest-worker.ts';
 import type { PackLimits } from './limits.ts';
-import type { ExternalBase } from './resolve.ts';
 import { makeSpoolFolder } from './spool-folders.ts';
 import { type AppendedEntry, BaseEntries } from './thin-bases.ts';
 import type { VerifiedPack } from './verified-pack.ts';
@@ -33,6 +34,8 @@ export interface ReceiveOptions {
   readonly readBase: (oid: Buffer) => Promise<ExternalBase | null>;
   /** How large blobs are cut into chunks; null or undefined: they stay entries of the pack. */
   readonly chunking?: ChunkingOptions | null;
+  /** Whether a second thread resolves deltas too; undefined: when there is a core for it and no other pack is worked on. */
+  readonly mayHaveHelp?: boolean;
   /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
   readonly memory?: MemoryBudget;
   /** How long a pack that comes slowly may hold memory that others wait for. */
@@ -151,10 +154,14 @@ async function receiveInMemory(bytes: Buffer, options: ReceiveOptions): Promise<
 async function* nothingMore(): AsyncGenerator<Buffer, undefined> {}
 
 function workOptions(options: ReceiveOptions): WorkOptions {
-  const { format, limits, severities, detectCollisions = false, chunking } = options;
-  if (!chunking) return { format, limits, severities, detectCollisions, chunking: null };
-  const { thresholdBytes, minBytes, avgBytes, maxBytes } = chunking;
-  return { format, limits, severities, detectCollisions, chunking: { thresholdBytes, minBytes, avgBytes, maxBytes } };
+  const { format, limits, severities, detectCollisions = false, chunking, mayHaveHelp } = options;
+  const cut = chunking ? pick(chunking) : null;
+  return { format, limits, severities, detectCollisions, chunking: cut, ...(mayHaveHelp === undefined ? {} : { mayHaveHelp }) };
+}
+
+/** What crosses a worker boundary. */
+function pick({ thresholdBytes, minBytes, avgBytes, maxBytes }: ChunkingOptions): ChunkingParameters {
+  return { thresholdBytes, minBytes, avgBytes, maxBytes };
 }
 
 async function receiveInSpool(

@@ -1,9 +1,10 @@
 import { codeOf, messageOf } from '../base/mod.ts';
 import { KIND_BLOB, KIND_TREE, type TreeShape } from '../object/mod.ts';
 import { applyDeltaInto, DeltaCopies, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
-import { DeltaLinks } from './delta-links.ts';
+import { DeltaLinks, type SharedLinks } from './delta-links.ts';
 import type { EntryTable } from './entry-table.ts';
 import { largeInline, PackError } from './errors.ts';
+import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import { HEADER_ROOM } from './hash-slab.ts';
 import type { BaseBytes, LargeObjects } from './large-objects.ts';
 import { objectLimit, type PackLimits, type WorkMeter } from './limits.ts';
@@ -30,20 +31,6 @@ interface Frame {
   shape: TreeShape | null | undefined;
 }
 
-/** An object outside the pack that deltas of a thin pack are based on. */
-export interface ExternalBase {
-  readonly oid: Buffer;
-  readonly kind: number;
-  readonly data: Buffer;
-}
-
-/** One that is too large to hold, in a file, whose name goes when it is taken. */
-export interface LargeExternalBase {
-  readonly oid: Buffer;
-  readonly path: string;
-  readonly sizeBytes: number;
-}
-
 /**
  * The second stage of ingest: makes objects of deltas. Walks each tree of deltas from its base down, without recursion, so that
  * neither depth nor a cycle costs stack: a cycle is never reached from a base and so stays unresolved.
@@ -61,7 +48,7 @@ export class DeltaResolver {
   #changed = -1;
   readonly #cutBytesMin: number;
   readonly #large: LargeObjects | null;
-  readonly #links: DeltaLinks;
+  readonly links: DeltaLinks;
   #unresolved: number;
   #turn = 0;
   #heldBytes = 0;
@@ -80,6 +67,7 @@ export class DeltaResolver {
     visitor: ObjectVisitor,
     cutBytesMin: number,
     large: LargeObjects | null,
+    links?: SharedLinks,
   ) {
     this.#entries = entries;
     this.#source = source;
@@ -90,8 +78,8 @@ export class DeltaResolver {
     this.#visitor = visitor;
     this.#cutBytesMin = cutBytesMin;
     this.#large = large;
-    this.#links = new DeltaLinks(entries, source);
-    this.#unresolved = this.#links.deltas;
+    this.links = new DeltaLinks(entries, source, links);
+    this.#unresolved = this.links.deltas;
   }
 
   /** Deltas that are not objects yet. */
@@ -104,19 +92,31 @@ export class DeltaResolver {
     const entries = this.#entries;
     for (let i = 0; i < entries.count && this.#unresolved > 0; i++) {
       if (entries.types[i]! > 4) continue;
-      this.#links.adopt(i);
-      if (this.#links.firstChild[i]! >= 0) this.#walk(i, null);
+      this.links.adopt(i);
+      if (this.links.firstChild[i]! >= 0) this.#walk(i, null);
     }
+  }
+
+  /** Resolves all that hangs on an entry of the pack that is no delta; how many deltas that was. @throws PackError */
+  resolveTree(root: number): number {
+    const before = this.#unresolved;
+    this.#walk(root, null);
+    return before - this.#unresolved;
+  }
+
+  /** Another thread has resolved so many. */
+  resolvedElsewhere(deltas: number): void {
+    this.#unresolved -= deltas;
   }
 
   /** Base oids that no resolved object has, raw, one after the other: of objects outside the pack, or of deltas on such. */
   missingBases(): Buffer {
-    return this.#links.missingBases();
+    return this.links.missingBases();
   }
 
   /** Whether deltas still wait for an object of that oid: objects that were resolved meanwhile may have been it. */
   awaits(oid: Uint8Array): boolean {
-    return this.#links.awaits(oid);
+    return this.links.awaits(oid);
   }
 
   /** Resolves the deltas on an object outside the pack. @throws PackError */
@@ -137,8 +137,8 @@ export class DeltaResolver {
   }
 
   #resolveChildren(oid: Buffer, bytes: BaseBytes, kind: number): void {
-    for (let child = this.#links.take(oid); child >= 0; ) {
-      const next = this.#links.sibling[child]!;
+    for (let child = this.links.take(oid); child >= 0; ) {
+      const next = this.links.sibling[child]!;
       this.#resolveChild(child, bytes, kind);
       child = next;
     }
@@ -151,7 +151,7 @@ export class DeltaResolver {
   }
 
   #walk(root: number, rootBytes: BaseBytes | null): void {
-    const stack: Frame[] = [{ index: root, bytes: null, next: this.#links.firstChild[root]!, shape: undefined }];
+    const stack: Frame[] = [{ index: root, bytes: null, next: this.links.firstChild[root]!, shape: undefined }];
     if (rootBytes !== null) this.#hold(stack[0]!, rootBytes);
     try {
       while (stack.length > 0) this.#step(stack, rootBytes !== null);
@@ -169,14 +169,14 @@ export class DeltaResolver {
       return;
     }
     const child = frame.next;
-    frame.next = this.#links.sibling[child]!;
+    frame.next = this.links.sibling[child]!;
     if (frame.bytes === null) this.#restore(stack);
     const result = this.#apply(child, frame.bytes!, this.#entries.kinds[frame.index]!, frame);
     // A file goes as soon as no other delta needs it: a chain of versions has two at a time.
     if (frame.next < 0 && frame.bytes instanceof SpoolFile && !(rootGiven && stack.length === 1)) this.#drop(frame);
     if (result === null) return;
     const shape = this.#changed < 0 ? undefined : this.#visitor.changedShape(this.#changed);
-    const next: Frame = { index: child, bytes: null, next: this.#links.firstChild[child]!, shape };
+    const next: Frame = { index: child, bytes: null, next: this.links.firstChild[child]!, shape };
     this.#hold(next, result);
     stack.push(next);
     if (stack.length > this.#limits.deltaDepthMax) {
@@ -225,8 +225,8 @@ export class DeltaResolver {
     const bytes = this.#make(child, base, kind, frame);
     this.#unresolved--;
     entries.turns[child] = ++this.#turn;
-    this.#links.adopt(child);
-    if (this.#links.firstChild[child]! >= 0)
+    this.links.adopt(child);
+    if (this.links.firstChild[child]! >= 0)
       return bytes instanceof Buffer ? this.#keep(bytes) : (bytes ?? this.#makeAgain(child, base));
     if (bytes instanceof SpoolFile) bytes.close();
     return null;
@@ -248,7 +248,7 @@ export class DeltaResolver {
       return this.#named(child, bytes, kind);
     }
     this.#entries.sizes[child] = size;
-    const wanted = this.#links.firstChild[child]! >= 0 || this.#links.anyByOid;
+    const wanted = this.links.firstChild[child]! >= 0 || this.links.anyByOid;
     return this.#told(child, () => large.cut(this.#entries, this.#source, child, base, size, wanted));
   }
 
@@ -274,7 +274,7 @@ export class DeltaResolver {
     entries.sizes[child] = size;
     this.#names.take(child, kind, bytes, HEADER_ROOM, size, this.#changed >= 0);
     // Deltas may wait for its name.
-    if (this.#links.anyByOid) this.#names.flush();
+    if (this.links.anyByOid) this.#names.flush();
     return bytes;
   }
 

@@ -65,6 +65,7 @@ export class PackScanner {
     names: ObjectNames,
     cutBytesMin: number,
     large: LargeObjects | null,
+    isShared: boolean,
   ) {
     this.#source = source;
     this.#limits = limits;
@@ -74,7 +75,7 @@ export class PackScanner {
     this.#names = names;
     this.#cutBytesMin = cutBytesMin;
     this.#large = large;
-    this.entries = new EntryTable(oidLength(format));
+    this.entries = new EntryTable(oidLength(format), isShared);
     this.#hash = createHash(format);
   }
 

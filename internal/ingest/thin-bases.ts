@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { crc32, deflate } from 'node:zlib';
 import { encodeEntryHeader } from '../packformat/mod.ts';
+import type { ExternalBase } from './external-base.ts';
 import type { PackPlace } from './incoming-reader.ts';
-import type { ExternalBase } from './resolve.ts';
 import { makeSpoolFolder } from './spool-folders.ts';
 
 const deflated = promisify(deflate);

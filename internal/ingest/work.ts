@@ -7,10 +7,11 @@ import { type CheckSeverities, ObjectChecker } from './check.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
 import { largeInline } from './errors.ts';
+import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import type { PackLimits } from './limits.ts';
 import { PackIngest } from './pack-ingest.ts';
 import { MemorySource, type PackSource, SpoolSource } from './pack-source.ts';
-import type { ExternalBase, LargeExternalBase } from './resolve.ts';
+import { ResolveHelper } from './resolve-helper.ts';
 import { rewriteWithout } from './rewrite.ts';
 import { type VerifiedPack, withChunked } from './verified-pack.ts';
 
@@ -24,6 +25,8 @@ export interface WorkOptions {
   readonly detectCollisions?: boolean;
   /** How large blobs are cut; null or undefined: they stay entries. */
   readonly chunking?: ChunkingParameters | null;
+  /** Whether a second thread may help with a large pack in a spool file. */
+  readonly mayHaveHelp?: boolean;
 }
 
 /**
@@ -58,6 +61,7 @@ export class PackWork {
   readonly #own = new Set<string>();
   #rewritten: Buffer | string | null = null;
   readonly #chunks: ChunkWriter | null = null;
+  readonly #helper: ResolveHelper | null;
   /** Blobs that were cut and are not in the rewritten pack any more, and the outside bases that they took. */
   #chunked: readonly ChunkedBlob[] = [];
   #chunkedBases: Buffer = Buffer.alloc(0);
@@ -72,6 +76,7 @@ export class PackWork {
     if (options.chunking && find !== null && 'path' in where) {
       this.#chunks = new ChunkWriter(options.chunking, options.format, `${where.path}.chunks`, find);
     }
+    this.#helper = options.mayHaveHelp && 'path' in where ? new ResolveHelper() : null;
     this.#keepTrees = 'bytes' in where;
     this.#path = 'path' in where ? where.path : null;
     this.#source = 'bytes' in where ? new MemorySource(where.bytes) : this.#open(where.path);
@@ -93,6 +98,7 @@ export class PackWork {
       large: this.#chunks === null ? null : { chunks: this.#chunks, folder: dirname(this.#path!) },
       checker: new ObjectChecker(options.format, severities),
       keepTrees: this.#keepTrees,
+      helper: this.#helper,
     });
   }
 
@@ -213,6 +219,7 @@ export class PackWork {
   }
 
   close(): void {
+    this.#helper?.close();
     this.#chunks?.close();
     this.#ingest.close();
     for (const fd of this.#fds) closeSync(fd);
