@@ -8,6 +8,7 @@ import { createHttpServer, createMetrics, type GitService, type Metrics } from '
 import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
+import type { PackStore } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
@@ -24,6 +25,8 @@ export interface ServerParts {
   /** Aborted when the server is to drain and stop. */
   readonly signal: AbortSignal;
   readonly onListening: (url: string) => void;
+  /** Goes around the store, under its checksums: tests let it go wrong there. */
+  readonly aroundStore?: (store: PackStore) => PackStore;
 }
 
 /** The prefixes of `refs.hidden`, and Packhouse's own refs, which keep the objects of the store API. */
@@ -32,7 +35,7 @@ export function hiddenRefsOf(config: Config): string[] {
 }
 
 /** Builds every client and room from the configuration, serves until the signal, and takes it all down again. */
-export async function runServer({ config, databaseUrl, log, signal, onListening }: ServerParts): Promise<void> {
+export async function runServer({ config, databaseUrl, log, signal, onListening, aroundStore }: ServerParts): Promise<void> {
   const metrics = createMetrics({ processMetrics: true });
   const catalog = openCatalog({
     url: databaseUrl,
@@ -43,6 +46,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening 
   const store = openStore(config, {
     onRequest: (operation, bytes, seconds, ok) => metrics.storeRequest(operation, seconds, bytes, ok),
     log,
+    ...(aroundStore && { around: aroundStore }),
   });
   try {
     await catalog.check();

@@ -22,7 +22,7 @@
 export { withBlockSums } from './block-sums.ts';
 export { type OnRequest, withCounters } from './counters.ts';
 export type { StoreOperation } from './faults.ts';
-export { createFaultyStore } from './faulty-store.ts';
+export { createFaultyStore, type Fault, type FaultRule, type FaultyStore } from './faulty-store.ts';
 export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
 export { createMemoryStore } from './memory-store.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { test } from 'node:test';
+import { type Trick, type TrickFor, withFaultyLine } from '../testkit/mod.ts';
 import { hasCode, listed, oddChunks, readWhole } from './conformance.ts';
 import { createS3Store } from './s3-store.ts';
 import { ACCESS, errorOf, type Handler, SECRET, s3TestSettings, storeAt, withServer } from './s3-testing.ts';
@@ -171,54 +171,16 @@ test('s3: an abort ends a read in its body, between tries, and in the queue', as
   });
 });
 
-/** What the proxy does with a request instead of passing it on and its answer back. */
-type Trick = 'refuse' | 'hang-up' | 'lose-answer' | 'damage-body' | 'cut-answer' | undefined;
-
-async function readAll(stream: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-function pass(endpoint: string, incoming: IncomingMessage, body: Buffer): Promise<{ answer: IncomingMessage; body: Buffer }> {
-  const { hostname, port } = new URL(endpoint);
-  return new Promise((done, failed) => {
-    const { method = 'GET', url = '/', headers } = incoming;
-    const outgoing = request({ hostname, port, method, path: url, headers, agent: false }, (answer) => {
-      readAll(answer).then((answered) => done({ answer, body: answered }), failed);
-    });
-    outgoing.on('error', failed).end(body);
-  });
-}
-
-/** A real service behind a line that plays tricks; `trickFor` is told what each request is. */
-function faultyLine(endpoint: string, trickFor: (what: string) => Trick): Handler {
-  async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const body = await readAll(incoming).catch(() => null);
-    if (body === null) return;
-    const trick = trickFor(`${incoming.method} ${incoming.url}`);
-    if (trick === 'hang-up') return void outgoing.destroy();
-    if (trick === 'refuse') return void outgoing.writeHead(503).end();
-    if (trick === 'damage-body') body.writeUInt8(body.readUInt8(body.length >> 1) ^ 1, body.length >> 1);
-    const passed = await pass(endpoint, incoming, body).catch(() => null);
-    if (passed === null || trick === 'lose-answer') return void outgoing.destroy();
-    outgoing.writeHead(passed.answer.statusCode ?? 500, passed.answer.headers);
-    if (trick !== 'cut-answer') return void outgoing.end(passed.body);
-    outgoing.write(passed.body.subarray(0, passed.body.length >> 1), () => outgoing.destroy());
-  }
-  return (incoming, outgoing) => void answer(incoming, outgoing);
-}
-
 const real = s3TestSettings('faults');
 const skip = real === undefined ? 'PACKHOUSE_TEST_S3_ENDPOINT is not set' : false;
 
 /** A store over a faulty line to the real service, and one without faults beside it. */
-async function withFaultyLine(
-  trickFor: (what: string) => Trick,
+async function withFaultyStore(
+  trickFor: TrickFor,
   run: (faulty: PackStore, direct: PackStore, key: string) => Promise<void>,
 ): Promise<void> {
   assert.ok(real !== undefined);
-  await withServer(faultyLine(real.endpoint, trickFor), async (endpoint) => {
+  await withFaultyLine(real.endpoint, trickFor, async (endpoint) => {
     const settings = { ...real, partSizeBytes: 5 * MIB, retryDelayMilliseconds: 5 };
     const direct = createS3Store({ ...settings, createBucket: true });
     const faulty = createS3Store({ ...settings, endpoint });
@@ -234,7 +196,7 @@ async function withFaultyLine(
 }
 
 /** Plays `trick` on the first `times` requests that match. */
-function firstTimes(times: number, what: RegExp, trick: Trick): ((what: string) => Trick) & { count: () => number } {
+function firstTimes(times: number, what: RegExp, trick: Trick): TrickFor & { count: () => number } {
   let matched = 0;
   const choose = (line: string) => {
     if (!what.test(line)) return undefined;
@@ -250,7 +212,7 @@ for (const trick of ['refuse', 'hang-up', 'lose-answer', 'damage-body', 'cut-ans
     test(`s3, real service: a put of ${lengthBytes} bytes survives: ${trick}`, { skip }, async () => {
       const tricks = firstTimes(2, trick === 'damage-body' ? /^PUT / : /^(PUT|POST) /, trick);
       const bytes = randomBytes(lengthBytes);
-      await withFaultyLine(tricks, async (faulty, direct, key) => {
+      await withFaultyStore(tricks, async (faulty, direct, key) => {
         assert.equal(await faulty.put(key, bytes), lengthBytes);
         assert.ok(tricks.count() > 2, 'there was a fault and another try');
         assert.ok((await readWhole(direct, key, lengthBytes)).equals(bytes));
@@ -265,7 +227,7 @@ for (const trick of ['refuse', 'hang-up', 'lose-answer', 'damage-body', 'cut-ans
 for (const trick of ['lose-answer', 'hang-up', 'refuse', 'cut-answer'] as const) {
   test(`s3, real service: completing a multipart upload survives: ${trick}`, { skip }, async () => {
     const complete = firstTimes(2, /^POST .*uploadId=/, trick);
-    await withFaultyLine(complete, async (faulty, direct, key) => {
+    await withFaultyStore(complete, async (faulty, direct, key) => {
       assert.equal(await faulty.put(key, oddChunks(12 * MIB)), 12 * MIB);
       assert.ok(complete.count() >= 2);
       const wanted = createHash('sha256');
@@ -277,7 +239,7 @@ for (const trick of ['lose-answer', 'hang-up', 'refuse', 'cut-answer'] as const)
 
   test(`s3, real service: a get survives: ${trick}`, { skip }, async () => {
     const gets = firstTimes(3, /^GET /, trick);
-    await withFaultyLine(gets, async (faulty, direct, key) => {
+    await withFaultyStore(gets, async (faulty, direct, key) => {
       const bytes = randomBytes(300_000);
       await direct.put(key, bytes);
       assert.deepEqual(await faulty.get(key, { offset: 1_000, lengthBytes: 250_000 }), bytes.subarray(1_000, 251_000));
@@ -288,7 +250,7 @@ for (const trick of ['lose-answer', 'hang-up', 'refuse', 'cut-answer'] as const)
 
 test('s3, real service: a part that never arrives fails the put, and the upload is aborted', { skip }, async () => {
   const parts = firstTimes(Number.POSITIVE_INFINITY, /^PUT .*partNumber=3/, 'hang-up');
-  await withFaultyLine(parts, async (faulty, direct, key) => {
+  await withFaultyStore(parts, async (faulty, direct, key) => {
     await direct.removeUnfinished(-60);
     const error = await errorOf(faulty.put(key, oddChunks(40 * MIB)));
     assert.equal(error.code, 'store-unavailable');
@@ -299,8 +261,8 @@ test('s3, real service: a part that never arrives fails the put, and the upload 
 });
 
 test('s3, real service: an upload that could not be aborted is removed later', { skip }, async () => {
-  const trickFor = (what: string): Trick => (/^DELETE |^PUT .*partNumber=2/.test(what) ? 'refuse' : undefined);
-  await withFaultyLine(trickFor, async (faulty, direct, key) => {
+  const trickFor: TrickFor = (what) => (/^DELETE |^PUT .*partNumber=2/.test(what) ? 'refuse' : undefined);
+  await withFaultyStore(trickFor, async (faulty, direct, key) => {
     await direct.removeUnfinished(-60);
     await assert.rejects(faulty.put(key, oddChunks(12 * MIB)), hasCode('store-unavailable'));
     assert.equal(await direct.removeUnfinished(3_600), 0);

@@ -2,7 +2,7 @@
  * testkit: what tests of several rooms share. Only tests import it.
  *
  * - `startTestDatabase`: a database of its own on real PostgreSQL, `useCatalog`: a suite's, with a catalog; `startServer`: the real server as a process.
- * - `PostgresProxy`: on the way to PostgreSQL, where requests come to grief.
+ * - `PostgresProxy`, `withFaultyLine`: on the way to PostgreSQL and to a store, where requests come to grief.
  * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
@@ -11,6 +11,7 @@
 export { type CatalogBench, useCatalog } from './catalog.ts';
 export { startTestDatabase, type TestDatabase } from './database.ts';
 export { FastImport, type FileChange } from './fast-import.ts';
+export { type Trick, type TrickFor, withFaultyLine } from './faulty-line.ts';
 export { scratchFolder } from './folder.ts';
 export { fuzz, nullWhenRefused, unlessRefused } from './fuzz.ts';
 export { type GitResult, git, makeRepository, reachableObjects, refLines, tryGit } from './git.ts';

@@ -16,7 +16,10 @@ export interface ServerOptions {
   /** More arguments of `packhouse serve`. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** `shared`: a database of its own in the PostgreSQL of all tests. `embedded`: the server starts its own PostgreSQL. */
+  /**
+   * `shared`: a database of its own in the PostgreSQL of all tests, unless `env` names one. `embedded`: the server starts its own
+   * PostgreSQL.
+   */
   readonly database?: 'shared' | 'embedded';
 }
 
@@ -83,7 +86,9 @@ export function testStores(): readonly StoreKind[] {
 export async function startServer(options: ServerOptions = {}): Promise<TestServer> {
   const kind = options.store ?? 'fs';
   const dataDir = scratchFolder('data');
-  const database = options.database === 'embedded' ? undefined : await startTestDatabase();
+  const given = options.env?.PACKHOUSE_DATABASE_URL;
+  const database = options.database === 'embedded' || given !== undefined ? undefined : await startTestDatabase();
+  const databaseUrl = (): string => given ?? database?.url ?? embeddedUrl(dataDir);
   const { env: storeEnv, store } = openStore(kind, dataDir);
   const env: Record<string, string> = {
     // An empty folder: the server must not need a git, or anything else of the machine.
@@ -102,7 +107,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
   let pool: pg.Pool | undefined;
   const connect = (): pg.Pool => {
     if (pool === undefined) {
-      pool = new pg.Pool({ connectionString: database?.url ?? embeddedUrl(dataDir), max: 2 });
+      pool = new pg.Pool({ connectionString: databaseUrl(), max: 2 });
       // A connection that the server's restart cuts between two statements is no error of a test.
       pool.on('error', () => undefined);
     }
@@ -136,16 +141,15 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     log: () => running.log,
     query: async (sql, values = []) => (await connect().query(sql, [...values])).rows,
     packhouse: (...args) => runCli(args, env),
-    packhouseWith: (more, ...args) =>
-      runCli(args, { ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir), ...more }),
+    packhouseWith: (more, ...args) => runCli(args, { ...env, PACKHOUSE_DATABASE_URL: databaseUrl(), ...more }),
     stop: () => running.stop(),
     kill9: async () => {
-      if (database === undefined) await disconnect();
+      if (options.database === 'embedded') await disconnect();
       await running.kill();
     },
     restart: () => running.start(),
     async startPeer(more, { mayDie = false } = {}) {
-      const base = { ...env, PACKHOUSE_DATABASE_URL: database?.url ?? embeddedUrl(dataDir) };
+      const base = { ...env, PACKHOUSE_DATABASE_URL: databaseUrl() };
       const peer = new Running({ ...base, ...more }, []);
       const forgive = (error: unknown): void => {
         if (!mayDie) throw error;

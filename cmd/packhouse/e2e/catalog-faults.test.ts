@@ -50,7 +50,7 @@ describe('PostgreSQL', () => {
           await pushes.struck(size, figures, () => proxy.watch());
           if (proxy.injected === injected) break;
         }
-        await pushes.assertClones();
+        assert.equal(await pushes.cloned(), 0);
         t.diagnostic(figuresLine(figures));
         assert(figures.pushes > 3, 'statements were struck');
       });
@@ -175,7 +175,7 @@ describe('PostgreSQL', () => {
       await strikes;
     }
     for (const branch of branches) {
-      await branch.assertClones();
+      assert.equal(await branch.cloned(), 0);
       await branch.close();
     }
     t.diagnostic(`${figuresLine(figures)}, connections ended ${ended}`);
