@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -38,7 +39,7 @@ describe('requests to which something was done', () => {
   let words: (string | Buffer)[];
 
   before(async () => {
-    server = await startServer({ store: 'fs', env: { PACKHOUSE_LIMITS_REFS_PER_REPOSITORY_MAX: '2000' } });
+    server = await startServer({ store: 'fs', env: { PACKHOUSE_LIMITS_REFS_PER_REPOSITORY_MAX: '12000' } });
     url = `${server.url}/fuzz/target.git`;
     pid = server.pid;
     const local = await syntheticHistory({ commits: 20, files: 8, tagEvery: 7 }).into();
@@ -50,9 +51,9 @@ describe('requests to which something was done', () => {
     const push = (command: string, bytes: Buffer): Buffer =>
       Buffer.concat([packet(`${command}\0 ${CAPABILITIES}`), FLUSH_PACKET, bytes]);
     pushes = [
-      push(`${ZERO_OID} ${tip} refs/heads/one`, await pack('--thin', '--delta-base-offset')),
-      push(`${ZERO_OID} ${tip} refs/heads/two`, await pack()),
-      push(`${ZERO_OID} ${old} refs/heads/three`, buildPack([])),
+      push(`${ZERO_OID} ${tip} refs/heads/fuzz-0000`, await pack('--thin', '--delta-base-offset')),
+      push(`${ZERO_OID} ${tip} refs/heads/fuzz-0000`, await pack()),
+      push(`${ZERO_OID} ${old} refs/heads/fuzz-0000`, buildPack([])),
       push(`${old} ${ZERO_OID} refs/heads/none`, Buffer.alloc(0)),
     ];
     const first = `want ${old} multi_ack_detailed no-done side-band-64k thin-pack ofs-delta deepen-since filter agent=git/2.39.5\n`;
@@ -123,7 +124,25 @@ describe('requests to which something was done', () => {
   test('a push is refused and changes nothing, or is done as its report says', async (t) => {
     let done = 0;
     let state = await everything();
-    const input = fc.tuple(mutants(pushes, { words }), fc.nat(9));
+    let count = 0;
+    // Each push has a ref of its own, and half of them a pack whose checksum is right.
+    const renamed = (bytes: Buffer): Buffer => {
+      const at = bytes.indexOf('fuzz-0000');
+      if (at < 0) return bytes;
+      return Buffer.concat([
+        bytes.subarray(0, at + 5),
+        Buffer.from(String(++count % 10_000).padStart(4, '0')),
+        bytes.subarray(at + 9),
+      ]);
+    };
+    const rehashed = (bytes: Buffer): Buffer => {
+      const at = bytes.indexOf('PACK');
+      if (at < 0 || bytes.length < at + 20) return renamed(bytes);
+      const pack = bytes.subarray(at, -20);
+      return renamed(Buffer.concat([bytes.subarray(0, -20), createHash('sha1').update(pack).digest()]));
+    };
+    const mutated = [renamed, rehashed].map((finish) => mutants(pushes, { words, editsMax: 3, finish }));
+    const input = fc.tuple(fc.oneof(...mutated), fc.nat(9));
     await fuzz(t, input, { runs: 250, bytesMax: 1 << 24 }, async ([{ bytes }, n]) => {
       const isCompressed = n === 0;
       const headers: Record<string, string> = isCompressed ? { 'Content-Encoding': 'gzip' } : {};
