@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { type Catalog, openCatalog } from '../../internal/catalog/mod.ts';
+import { messageOf } from '../../internal/base/mod.ts';
+import { type Catalog, forkRepository, openCatalog } from '../../internal/catalog/mod.ts';
 import { loadConfig } from '../../internal/config/mod.ts';
 import type { ObjectStore, Scope } from '../../internal/objectstore/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
@@ -155,6 +157,50 @@ describe('the object store', () => {
     const part = (await api.getRange(scope, oid, 10_000_000, 10_000_100))!;
     assert.ok((await gathered(part.chunks)).equals(data.subarray(10_000_000, 10_000_100)));
     assert.ok(read.bytes > 0 && read.bytes < 3 << 20, `${read.bytes} bytes were read`);
+  });
+
+  test('tells of what another pool has as of what nobody has, and links to nothing that its own repository does not reach', async () => {
+    const api = open();
+    const parent: Scope = { owner: 'o', name: 'parent' };
+    const [fork, apart]: Scope[] = [
+      { owner: 'p', name: 'fork' },
+      { owner: 'p', name: 'apart' },
+    ];
+    await catalog.createRepository({ ...parent, format: 'sha1', private: true });
+    await catalog.createRepository({ ...apart!, format: 'sha1', private: false });
+    const request = { ...fork!, private: false, hiddenRefs: [], actor: 'test' };
+    await forkRepository(catalog, (await catalog.findRepository(parent.owner, parent.name))!, request);
+    const secret = seededBytes(21, 1000);
+    const tree = treeBody([['100644', 'secret', oidOf('blob', secret)]]);
+    const commit = commitBody(oidOf('tree', tree));
+    const large = seededBytes(22, 9 << 20);
+    const batch = [blob(secret), { kind: 'tree', data: tree }, { kind: 'commit', data: commit }, blob(large)] as const;
+    const { oids } = await api.putMany(parent, batch);
+    const words = async (scope: Scope, oid: Buffer): Promise<string> => {
+      const answers: unknown[] = [];
+      if (scope === apart) {
+        answers.push([...(await api.exists(scope, oid))], await api.stat(scope, oid), await api.get(scope, oid));
+        answers.push(await api.getStream(scope, oid), await api.getRange(scope, oid, 0, 10));
+      }
+      const hex = oid.toString('hex');
+      for (const object of [
+        { kind: 'tree', data: treeBody([['100644', 'f', hex]]) },
+        { kind: 'tree', data: treeBody([['40000', 'f', hex]]) },
+        { kind: 'commit', data: commitBody(hex) },
+        { kind: 'commit', data: commitBody(oidOf('tree', ''), [hex]) },
+      ] as const) {
+        const refusal = await api.put(scope, object).then(() => 'taken', messageOf);
+        // The name of the root is made of the objects.
+        answers.push(refusal.replace(/objects\/[0-9a-f]{40}/, 'objects/ROOT'));
+      }
+      return JSON.stringify(answers).replaceAll(hex, 'OID');
+    };
+    for (const scope of [fork!, apart!]) {
+      const expected = await words(scope, randomBytes(20));
+      assert.doesNotMatch(expected, /taken/);
+      for (const oid of oids) assert.equal(await words(scope, oid), expected, `${scope.name} ${oid.toString('hex')}`);
+    }
+    assert.equal((await api.get(parent, oids[0]!))?.data.equals(secret), true);
   });
 
   test('refuses a stream of another length than it said, and a scope that is not there', async () => {
