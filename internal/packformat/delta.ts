@@ -146,15 +146,15 @@ function madeBytes(delta: Uint8Array, headerBytes: number): number {
   return made;
 }
 
-/** The object that a delta makes of its base. @throws PackhouseError `delta` */
-export function applyDelta(base: Uint8Array, delta: Buffer): Buffer {
+/** The object that a delta makes of its base, in what `allocate` gives. @throws PackhouseError `delta` */
+export function applyDelta(base: Uint8Array, delta: Buffer, allocate: (bytes: number) => Buffer = Buffer.allocUnsafe): Buffer {
   const sizes = readDeltaSizes(delta);
   if (sizes.resultSize > BELIEVED_BYTES_MAX) {
     const made = madeBytes(delta, sizes.headerBytes);
     if (made !== sizes.resultSize)
       throw new PackhouseError('delta', `delta makes ${made} bytes, not the ${sizes.resultSize} it claims`);
   }
-  const output = Buffer.allocUnsafe(sizes.resultSize);
+  const output = allocate(sizes.resultSize);
   applyDeltaInto(base, delta, sizes, output, 0);
   return output;
 }

@@ -152,6 +152,28 @@ describe('reading objects', () => {
     assert.equal((await reader(packs).read(versions.at(-1)!)).toString(), versions.at(-1));
   });
 
+  test('a chain of large versions is made in a few rooms, not in one for each', async (context) => {
+    const size = 5 << 20;
+    let body = seededBytes(31, size);
+    const entries: StoredEntry[] = [whole(body)];
+    const bodies = [body];
+    for (let i = 1; i <= 20; i++) {
+      const line = `line ${i}\n`;
+      const delta = buildDelta(body.length, body.length + line.length, [{ insert: line }, { copy: [0, body.length] }]);
+      body = Buffer.concat([Buffer.from(line), body]);
+      bodies.push(body);
+      const distance = entries.at(-1)!.bytes.length;
+      entries.push({ oid: oidOf('blob', body), kind: 3, sizeBytes: body.length, bytes: ofsDelta(distance, delta) });
+    }
+    const { read } = reader([await pool.put('store', entries)], 64 << 20);
+    const allocate = context.mock.method(Buffer, 'allocUnsafe');
+    assert((await read(body)).equals(body));
+    const large = allocate.mock.calls.filter((call) => (call.arguments[0] as number) >= size && call.error === undefined);
+    assert(large.length <= 8, `${large.length} buffers of ${size} bytes`);
+    allocate.mock.restore();
+    for (const version of bodies.toReversed()) assert((await read(version)).equals(version));
+  });
+
   test('an entry that is larger than the cache is read all the same', async () => {
     const bodies = [seededBytes(1, 3 << 20), seededBytes(2, 2_500_000), Buffer.from('small')];
     for (const tier of ['store', 'tail'] as const) {

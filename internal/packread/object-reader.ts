@@ -45,7 +45,9 @@ interface Descent {
 }
 
 const OBJECT_CACHE_BYTES = 32 << 20;
-const OBJECT_CACHED_BYTES_MAX = 1 << 20;
+const OBJECT_CACHED_BYTES_MAX = 4 << 20;
+/** The next version may be larger by this part of it. */
+const ROOM_SLACK_SHIFT = 6;
 /** The largest chunked blob that is ever made whole here: larger ones are read in ranges. */
 const CHUNKED_BYTES_MAX = 64 << 20;
 /** What a byte of a zlib stream can stand for, and some more for the header before it. */
@@ -164,11 +166,23 @@ export class ObjectReader {
     }
   }
 
+  /** What is too large to be kept is made in two rooms by turns: a chain of fifty versions is not fifty of them for the collector. */
   #apply(base: StoredObject, steps: readonly Step[]): StoredObject {
     let object = base;
+    let room: Buffer | null = null;
+    let spare: Buffer | null = null;
+    let made: Buffer | null = null;
+    const allocate = (bytes: number): Buffer => {
+      if (bytes <= OBJECT_CACHED_BYTES_MAX) return Buffer.allocUnsafe(bytes);
+      made = spare !== null && spare.length >= bytes ? spare : Buffer.allocUnsafe(bytes + (bytes >>> ROOM_SLACK_SHIFT));
+      return made.subarray(0, bytes);
+    };
     for (let i = steps.length - 1; i >= 0; i--) {
       const { key, delta } = steps[i]!;
-      object = this.#keep(key, { kind: base.kind, data: applyDelta(object.data, delta) });
+      made = null;
+      object = this.#keep(key, { kind: base.kind, data: applyDelta(object.data, delta, allocate) });
+      spare = room;
+      room = made;
     }
     return object;
   }
