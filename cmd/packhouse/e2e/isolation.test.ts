@@ -145,9 +145,7 @@ describe('an object that a repository does not reach', () => {
   }
 
   async function compareAll(probes: typeof PROBES): Promise<string> {
-    const compared: Compared[] = [];
-    for (const name of NAMES) compared.push(await compare(asker(name), name, foreignTo(name), probes));
-    return told(compared);
+    return told(await Promise.all(NAMES.map((name) => compare(asker(name), name, foreignTo(name), probes))));
   }
 
   test('is answered about as one that nobody has, however it is asked for', async (t) => {
