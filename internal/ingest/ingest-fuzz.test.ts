@@ -66,8 +66,15 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer, undefined> {
 const spoolFolder = scratchFolder('spool');
 
 /** What a push into an empty repository would make of the pack: no link leads out of it, and no delta. */
-async function ourVerdict(bytes: Buffer, memoryBytesMax: number): Promise<Verdict> {
-  const options = { format: 'sha1', limits: LIMITS, severities: STRICT_SEVERITIES, memoryBytesMax, spoolFolder } as const;
+async function ourVerdict(bytes: Buffer, memoryBytesMax: number, detectCollisions = false): Promise<Verdict> {
+  const options = {
+    format: 'sha1',
+    limits: LIMITS,
+    severities: STRICT_SEVERITIES,
+    memoryBytesMax,
+    detectCollisions,
+    spoolFolder,
+  } as const;
   const received = await receivePack(once(bytes), Buffer.alloc(0), { ...options, readBase: async () => null });
   try {
     const { pack, place } = received;
@@ -117,6 +124,9 @@ async function compare(bytes: Buffer, inSpool: boolean): Promise<void> {
     return refusal(error.message);
   };
   const ours = await ourVerdict(bytes, 8 << 20).catch(told);
+  // Objects wait to be named then, so of two faults another may be found first.
+  const careful = await ourVerdict(bytes, 8 << 20, true).catch(told);
+  assert.deepEqual([careful.isTaken, careful.idx], [ours.isTaken, ours.idx], 'with a look at collisions');
   if (inSpool) assert.deepEqual(await ourVerdict(bytes, 0).catch(told), ours, 'in a worker');
   const gits = await gitVerdict(bytes);
   counts[ours.isTaken ? 'taken' : 'refused']++;
