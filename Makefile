@@ -69,8 +69,8 @@ fuzz: $(INSTALLED) ## try all that reads bytes from outside with mutated input (
 	  FILES='$(or $(FILES),internal/fuzz.test.ts internal/*/*-fuzz.test.ts cmd/packhouse/e2e/fuzz.test.ts)' exec devenv/test.sh
 
 .PHONY: soak
-soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, none of which may fail (SECONDS=600 SEED=n)
-	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' TIMEOUT=$$(($(or $(SECONDS),600) + 1200)) FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
+soak: $(INSTALLED) ## pushes, clones, sealing, compaction and sweep together, none of which may fail (SECONDS=600 SEED=n; KILLS=yes kills maintenance)
+	@SOAK_SECONDS='$(or $(SECONDS),600)' SOAK_SEED='$(or $(SEED),1)' SOAK_KILLS='$(KILLS)' TIMEOUT=$$(($(or $(SECONDS),600) + 1200)) FILES=cmd/packhouse/e2e/soak.test.ts CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: ms-migrate
 ms-migrate: $(INSTALLED) ## bring the database of CONFIG to the newest schema

@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { startServer, type TestPeer, type TestServer, testStores } from '../../../internal/testkit/mod.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom, startServer, type TestPeer, type TestServer, testStores } from '../../../internal/testkit/mod.ts';
 import { checkRepository, HURRIED, readOnce, SWEPT_UNDER_THE_CLIENT, Writer } from './soak-testing.ts';
 
-/** How long each soak takes; `make soak` takes longer, and `make torture` kills besides. */
+/** How long each soak takes. `make soak` takes longer, and kills whoever does the maintenance when told to; `make torture` kills all. */
 const SECONDS = Number(process.env.SOAK_SECONDS ?? 20);
 const SEED = Number(process.env.SOAK_SEED ?? 1);
+const KILLS = process.env.SOAK_KILLS === 'yes';
 const WRITERS = 3;
+/** How long maintenance lasts at least before it is killed, and at most beyond that. */
+const LASTS_MS_MIN = 500;
+const LASTS_MS_SPREAD = 7_500;
 
 for (const store of testStores()) {
   describe(`maintenance under load on ${store}`, () => {
@@ -15,7 +20,7 @@ for (const store of testStores()) {
       let maintainer: TestPeer | null = null;
       try {
         maintainer = await server.startPeer({ PACKHOUSE_MAINTENANCE_ENABLED: 'true' });
-        await soak(server, (line) => context.diagnostic(line));
+        await soak(server, maintainer, (line) => context.diagnostic(line));
       } finally {
         await maintainer?.stop();
         await server.close();
@@ -24,9 +29,23 @@ for (const store of testStores()) {
   });
 }
 
-async function soak(server: TestServer, say: (line: string) => void): Promise<void> {
+/** Kills the process at random and starts another; how often. */
+async function killAgainAndAgain(maintainer: TestPeer, going: () => boolean): Promise<number> {
+  const random = seededRandom(SEED);
+  let kills = 0;
+  while (going()) {
+    await sleep(LASTS_MS_MIN + random(LASTS_MS_SPREAD));
+    await maintainer.kill9();
+    await maintainer.restart();
+    kills++;
+  }
+  return kills;
+}
+
+async function soak(server: TestServer, maintainer: TestPeer, say: (line: string) => void): Promise<void> {
   const deadline = performance.now() + SECONDS * 1000;
   const going = (): boolean => performance.now() < deadline;
+  const killing = KILLS ? killAgainAndAgain(maintainer, going) : Promise.resolve(0);
   const writers = await Promise.all(Array.from({ length: WRITERS }, (_, i) => Writer.create(`soak/r${i}`, SEED * 100 + i)));
   for (const writer of writers) await writer.step(server.url);
   let clones = 0;
@@ -44,7 +63,7 @@ async function soak(server: TestServer, say: (line: string) => void): Promise<vo
       }
     }
   };
-  await Promise.all([...writers.map(write), read()]);
+  await Promise.all([...writers.map(write), read(), killing]);
 
   for (const writer of writers) await checkRepository(server.url, writer);
   const fsck = await server.packhouse('fsck');
@@ -54,7 +73,7 @@ async function soak(server: TestServer, say: (line: string) => void): Promise<vo
   );
   const pushes = writers.reduce((sum, writer) => sum + writer.pushes, 0);
   const done = swaps.map(({ reason, count }) => `${count} ${reason}`).join(', ');
-  say(`${pushes} pushes, ${clones} clones (${missed} lost a ref while they asked); swaps: ${done}`);
+  say(`${pushes} pushes, ${clones} clones (${missed} lost a ref while they asked), ${await killing} kills; swaps: ${done}`);
   assert(pushes > WRITERS && clones > 0, 'clients did something');
   assert(
     swaps.some(({ reason }) => reason === 'seal'),
