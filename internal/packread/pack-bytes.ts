@@ -99,7 +99,7 @@ export class PackBytes {
   ): Promise<readonly Buffer[]> {
     const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax * 0.3;
     if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
-      return [await this.#get(pack, offset, lengthBytes, signal)];
+      return [await this.#get(pack, offset, lengthBytes, { signal, passedOn: true })];
     }
     for (let attempt = 0; attempt < 3; attempt++) {
       const views = this.#assemble(poolId, pack, offset, lengthBytes);
@@ -107,7 +107,7 @@ export class PackBytes {
       await this.load(poolId, pack, offset, lengthBytes, signal);
     }
     // The cache is smaller than what is asked for at once.
-    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, signal)];
+    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, { signal })];
     const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
     if (bytes === undefined || bytes.length < offset + lengthBytes) throw missingPack(pack);
     return [bytes.subarray(offset, offset + lengthBytes)];
@@ -164,8 +164,13 @@ export class PackBytes {
     }
   }
 
-  async #get(pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
-    const range = { offset: pack.extentOffset + offset, lengthBytes };
+  async #get(
+    pack: PackExtent,
+    offset: number,
+    lengthBytes: number,
+    { signal, passedOn = false }: { signal?: AbortSignal | undefined; passedOn?: boolean } = {},
+  ): Promise<Buffer> {
+    const range = { offset: pack.extentOffset + offset, lengthBytes, passedOn };
     const bytes = await this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
     if (bytes.length === lengthBytes) return bytes;
     // Kept as it is, it would be short for everybody after.

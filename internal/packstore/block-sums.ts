@@ -79,7 +79,8 @@ class SumsWriter {
 /**
  * The same store, in which no byte of a crate is given that is not the one that was put: beside a crate lies `.sums`, a CRC-32 of each 32 KiB of
  * it (ARCHITECTURE.md has the layout), and what is read is compared with it. What differs was damaged on its way or in the store: it is read
- * again, then `store-damaged`. Crates without `.sums` are given as they come.
+ * again, then `store-damaged`. Crates without `.sums` are given as they come, and so is what is only passed on from a disk of the machine: that
+ * has checks of its own, there is no way on which it could be damaged, and comparing would be a large part of all that such a read costs.
  */
 class SummedStore implements PackStore {
   readonly #inner: PackStore;
@@ -114,8 +115,8 @@ class SummedStore implements PackStore {
   }
 
   async get(key: string, options: GetOptions): Promise<Buffer> {
-    const { offset, lengthBytes } = options;
-    if (!isCrate(key) || lengthBytes === 0) return await this.#inner.get(key, options);
+    const { offset, lengthBytes, passedOn = false } = options;
+    if (!isCrate(key) || lengthBytes === 0 || (passedOn && this.kind === 'fs')) return await this.#inner.get(key, options);
     assertRange(key, offset, lengthBytes);
     const first = Math.floor(offset / PAGE_SPAN_BYTES);
     const last = Math.floor((offset + lengthBytes - 1) / PAGE_SPAN_BYTES);
@@ -133,7 +134,10 @@ class SummedStore implements PackStore {
     for (let reads = 1; ; reads++) {
       const bytes = await this.#inner.get(key, read);
       const damagedAt = bytes.length === to - from ? damaged(bytes, from, pages, first) : from;
-      if (damagedAt < 0) return bytes.length === lengthBytes ? bytes : ownCopy(bytes, offset - from, lengthBytes);
+      if (damagedAt < 0) {
+        if (bytes.length === lengthBytes) return bytes;
+        return passedOn ? bytes.subarray(offset - from, offset - from + lengthBytes) : ownCopy(bytes, offset - from, lengthBytes);
+      }
       this.#onDamage(key, damagedAt);
       if (reads === READS_MAX) throw notAsPut(key, damagedAt);
     }

@@ -17,6 +17,11 @@ export interface GetOptions {
   /** Bytes wanted; the whole range must exist. At most `RANGE_BYTES_MAX`. */
   readonly lengthBytes: number;
   readonly signal?: AbortSignal;
+  /**
+   * The bytes go on to a client and are not kept, so that a damaged one harms one answer only, which the client refuses. The buffer may be a
+   * part of a larger one.
+   */
+  readonly passedOn?: boolean;
 }
 
 /** What a put accepts. A chunk must not be changed after it has been yielded. */
@@ -34,7 +39,7 @@ export const RANGE_BYTES_MAX = 2 ** 30;
  *   bytes is allowed, so a caller may retry. A failed multipart upload is aborted. A source whose reading has begun is read to its end or
  *   closed.
  * - `get` returns exactly the bytes asked for or rejects with code `store-missing` or `store-short`; it is retried inside on faults
- *   of the network. The buffer is the caller's own: it fills its ArrayBuffer, so it may be transferred to a worker.
+ *   of the network. The buffer is the caller's own: it fills its ArrayBuffer (unless `passedOn`), so it may be transferred to a worker.
  * - `head` and `get` call an object missing only when the store itself is there: a vanished root or bucket is an error, because
  *   maintenance must be able to believe "missing".
  * - `delete` is idempotent: deleting what is absent resolves.
