@@ -183,14 +183,14 @@ export class House {
     assert.equal(code, null);
   }
 
-  /** All that a server and the verbs do, each once: the moments that they come to. */
-  async tour(multipart: boolean): Promise<Set<string>> {
+  /** All that a server does, or only pushes to it, then the verbs, each once: the moments that they come to. */
+  async tour(onlyPushes: boolean): Promise<Set<string>> {
     const env = { PACKHOUSE_FAILPOINTS: 'any=note' };
     let said = '';
     const peer = await this.server.startPeer({ ...env, PACKHOUSE_MAINTENANCE_ENABLED: 'true' });
     const known = await this.repository(0);
     const specs = BRANCHES.map((ref) => `HEAD:${ref}`);
-    const kinds: readonly PushKind[] = ['small', 'large', multipart ? 'multipart' : 'large'];
+    const kinds: readonly PushKind[] = ['small', 'large', onlyPushes ? 'multipart' : 'large'];
     for (const kind of kinds) {
       known.tip = await this.#commit(known, kind);
       await git(['update-ref', '--no-deref', 'HEAD', known.tip], { cwd: known.local });
@@ -200,6 +200,12 @@ export class House {
     await untilLog(peer, 'failpoint job.done: note');
     assert.equal(await peer.stop(), 0);
     said += peer.log();
+    if (!onlyPushes) said += await this.#tourOfVerbs(known, env);
+    return new Set([...said.matchAll(/failpoint (\S+): note/g)].map(([, name]) => name!));
+  }
+
+  async #tourOfVerbs(known: Known, env: Readonly<Record<string, string>>): Promise<string> {
+    let said = '';
     await this.makeOrphan();
     await this.makeGarbage(known, 'large');
     const folder = scratchFolder('backup');
@@ -224,7 +230,7 @@ export class House {
     } finally {
       await database.stop();
     }
-    return new Set([...said.matchAll(/failpoint (\S+): note/g)].map(([, name]) => name!));
+    return said;
   }
 
   async verb(...args: readonly string[]): Promise<void> {
