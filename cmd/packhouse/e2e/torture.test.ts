@@ -15,6 +15,9 @@ const KILLS_MAX = Number(process.env.TORTURE_KILLS ?? Number.POSITIVE_INFINITY);
 const IS_LONG = process.env.TORTURE_SECONDS !== undefined;
 const SERVERS = 3;
 const WRITERS = IS_LONG ? 4 : 3;
+/** How long a server lasts at least before it is killed, and at most beyond that. */
+const LASTS_MS_MIN = 300;
+const LASTS_MS_SPREAD = 2500;
 /** What a client sees of a server that is killed while it is served. */
 const CUT =
   /curl (18|52|55|56)|hung up|early EOF|unexpected disconnect|502|503|not our ref|unknown ref|unexpected EOF|expected (flush|packfile|response end)|Empty reply|invalid index-pack|the remote end|protocol error: bad/;
@@ -48,7 +51,7 @@ class Victim {
   async suffer(going: () => boolean, others: () => readonly Victim[]): Promise<void> {
     for (; ; this.isUp = true) {
       const exited = this.#peer.exited().then(() => true);
-      const lastsMs = 300 + this.#random(IS_LONG ? 6000 : 2500);
+      const lastsMs = LASTS_MS_MIN + this.#random(LASTS_MS_SPREAD);
       let died = await Promise.race([exited, sleep(lastsMs).then(() => false)]);
       while (!died && going() && others().some(({ isUp }) => !isUp))
         died = await Promise.race([exited, sleep(20).then(() => false)]);
