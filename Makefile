@@ -60,7 +60,7 @@ corpus: $(INSTALLED) ## measure what whole histories cost in the store and on th
 .PHONY: torture
 torture: $(INSTALLED) ## kill servers at every failpoint, let store and catalog fail, then kill at failpoints and at random under load (SECONDS=600 SEED=n KILLS=n CEPH=yes)
 	@TORTURE_SECONDS='$(or $(SECONDS),600)' TORTURE_SEED='$(or $(SEED),1)' TORTURE_KILLS='$(or $(KILLS),100000)' JOBS=1 TIMEOUT=$$(($(or $(SECONDS),600) + 3600)) \
-	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/*-faults.test.ts cmd/packhouse/e2e/fleet.test.ts cmd/packhouse/e2e/stopping.test.ts cmd/packhouse/e2e/rolling-restart.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
+	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/*-faults.test.ts cmd/packhouse/e2e/fleet.test.ts cmd/packhouse/e2e/clocks.test.ts cmd/packhouse/e2e/stopping.test.ts cmd/packhouse/e2e/rolling-restart.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## try all that reads bytes from outside with mutated input (SECONDS=20 for each target, SEED=n)

@@ -77,8 +77,12 @@ export function repoAt(): Command {
     .argument('<time>', 'a date and time (2026-11-20T08:00:00Z), or how long ago: 90m, 2h, 3d', parseTime)
     .argument('<repository>', 'owner/name', parseRepository)
     .option(...JSON_OPTION)
-    .action(async (at: Date, id: RepositoryName, options: { json?: boolean }, self: Command) => {
-      const refs = await withCatalog(self, async (catalog) => catalog.history.refsAt(await find(catalog, id), at));
+    .action(async (when: Date | number, id: RepositoryName, options: { json?: boolean }, self: Command) => {
+      const refs = await withCatalog(self, async (catalog) => {
+        // The log has PostgreSQL's times.
+        const at = when instanceof Date ? when : new Date((await catalog.retire.now()).getTime() - when);
+        return catalog.history.refsAt(await find(catalog, id), at);
+      });
       const plain = refs.map(({ ref, oid }) => ({ oid: oid.toString('hex'), ref: asText(ref) }));
       print(options.json ?? false, plain, plain.map(({ oid, ref }) => `${oid} ${ref}`).join('\n'));
     });
@@ -102,9 +106,11 @@ export function repoSetRef(): Command {
   return addConfigOptions(command, [...STORE_KEYS, 'sweep.retention']);
 }
 
-function parseTime(text: string): Date {
-  const ago = parseDurationMs(text);
-  const at = ago === undefined ? new Date(text) : new Date(Date.now() - ago);
+/** A time, or so many milliseconds ago. */
+function parseTime(text: string): Date | number {
+  const agoMs = parseDurationMs(text);
+  if (agoMs !== undefined) return agoMs;
+  const at = new Date(text);
   if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('expected a date and time, or how long ago, such as 2h');
   return at;
 }

@@ -37,11 +37,15 @@ function create(): Command {
       if (options.owner !== undefined && options.repository !== undefined) {
         command.error('error: --repository names its owner; give it without --owner', { exitCode: 2 });
       }
-      const expiresAt = options.expires === undefined ? null : new Date(Date.now() + options.expires);
       const owner = options.repository?.owner ?? options.owner ?? null;
-      const request = { name, scopes: [options.scope], owner, repository: options.repository?.name ?? null, expiresAt };
-      const { token, record } = await withCatalog(command, (catalog) => createToken(catalog.kysely, request));
-      print(options.json ?? false, { token, ...plain(record) }, token);
+      const request = { name, scopes: [options.scope], owner, repository: options.repository?.name ?? null };
+      const { expires } = options;
+      const { token, record, now } = await withCatalog(command, async (catalog) => {
+        const now = await catalog.retire.now();
+        const expiresAt = expires === undefined ? null : new Date(now.getTime() + expires);
+        return { now, ...(await createToken(catalog.kysely, { ...request, expiresAt })) };
+      });
+      print(options.json ?? false, { token, ...plain(record, now) }, token);
     });
 }
 
@@ -51,8 +55,11 @@ function list(): Command {
     .option('--all', 'revoked ones too')
     .option('--json', 'print JSON')
     .action(async (options: { all?: boolean; json?: boolean }, command: Command) => {
-      const found = await withCatalog(command, (catalog) => listTokens(catalog.kysely, { includeRevoked: options.all ?? false }));
-      const tokens = found.map(plain);
+      const { found, now } = await withCatalog(command, async (catalog) => ({
+        found: await listTokens(catalog.kysely, { includeRevoked: options.all ?? false }),
+        now: await catalog.retire.now(),
+      }));
+      const tokens = found.map((token) => plain(token, now));
       const rows = tokens.map((row) => [
         row.name,
         row.prefix,
@@ -71,8 +78,11 @@ function revoke(): Command {
     .argument('<token>', 'its name or its prefix')
     .option('--json', 'print JSON')
     .action(async (nameOrPrefix: string, options: { json?: boolean }, command: Command) => {
-      const record = await withCatalog(command, (catalog) => revokeToken(catalog.kysely, nameOrPrefix));
-      print(options.json ?? false, plain(record), `revoked ${record.name} (${record.prefix}…)`);
+      const { record, now } = await withCatalog(command, async (catalog) => ({
+        record: await revokeToken(catalog.kysely, nameOrPrefix),
+        now: await catalog.retire.now(),
+      }));
+      print(options.json ?? false, plain(record, now), `revoked ${record.name} (${record.prefix}…)`);
     });
 }
 
@@ -82,8 +92,9 @@ function parseExpiry(text: string): number {
   return durationMs;
 }
 
-function plain(token: AccessToken) {
-  const expired = token.expiresAt !== null && token.expiresAt.getTime() <= Date.now();
+/** `now` is PostgreSQL's, by which servers refuse a token. */
+function plain(token: AccessToken, now: Date) {
+  const expired = token.expiresAt !== null && token.expiresAt.getTime() <= now.getTime();
   return {
     name: token.name,
     prefix: token.prefix,

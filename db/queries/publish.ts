@@ -143,12 +143,13 @@ export async function insertPackIntent(
   id: number,
   crateKey: string,
   lease: string,
-): Promise<void> {
-  await db.query(
+): Promise<Date> {
+  const { rows } = await db.query<{ created_at: Date }>(
     `insert into packs (pool_id, id, tier, state, crate_key, extent_length, object_count, lease_token, lease_until)
-       values ($1, $2, 'store', 'intent', $3, 0, 0, $4, null)`,
+       values ($1, $2, 'store', 'intent', $3, 0, 0, $4, null) returning created_at`,
     [poolId, id, crateKey, lease],
   );
+  return rows[0]!.created_at;
 }
 
 /** An intent that will not be published: from here on the reaper may delete its bytes. False when it is published already. */

@@ -271,9 +271,9 @@ export class Catalog {
   }
 
   /** Makes the intent of a store pack durable, before its first byte is uploaded. */
-  async beginStorePack(poolId: number, packId: number, crateKey: string, lease: string): Promise<void> {
+  async beginStorePack(poolId: number, packId: number, crateKey: string, lease: string): Promise<Date> {
     this.statements++;
-    await publishing.insertPackIntent(this.#pool, poolId, packId, crateKey, lease);
+    return publishing.insertPackIntent(this.#pool, poolId, packId, crateKey, lease);
   }
 
   /** Takes a store pack back that will not be published. `deleteBytes` runs once nobody can publish it any more. */

@@ -72,6 +72,17 @@ test('fs: leftovers of a dead process are not listed and can be removed', async 
   });
 });
 
+test('fs: how old an unfinished file is the file system says, whatever the clock of the process', async (t) => {
+  await withStore(async (store, root) => {
+    await store.put('kept', Buffer.from('x'));
+    await writeFile(join(root, '.tmp', 'running'), 'half a pack');
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 7_200_000 });
+    assert.equal(await store.removeUnfinished(3_600), 0);
+    assert.deepEqual(await readdir(join(root, '.tmp')), ['running']);
+    t.mock.timers.reset();
+  });
+});
+
 test('fs: files that are no keys are passed over', async () => {
   await withStore(async (store, root) => {
     await store.put('a/real.pack', Buffer.from('x'));

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { missing, type StoreOperation, short, unavailable } from './faults.ts';
@@ -134,7 +134,7 @@ class FsStore implements PackStore {
     return await this.#attempt('remove-unfinished', '', async () => {
       await this.#ready();
       const folder = join(this.#root, TEMPORARY);
-      const touchedBefore = Date.now() - olderThanSeconds * 1000;
+      const touchedBefore = (await this.#clockMs(folder)) - olderThanSeconds * 1000;
       let removed = 0;
       for (const name of await readdir(folder)) {
         const path = join(folder, name);
@@ -145,6 +145,20 @@ class FsStore implements PackStore {
       }
       return removed;
     });
+  }
+
+  /** What the file system takes for now: files are as old as it says, on whatever machine it runs. */
+  async #clockMs(folder: string): Promise<number> {
+    const path = join(folder, randomUUID());
+    try {
+      await writeFile(path, '');
+      return (await stat(path)).mtimeMs;
+    } catch {
+      // On a disk that is full there may be no room for one more name, and much to remove.
+      return Date.now();
+    } finally {
+      await unlink(path).catch(() => {});
+    }
   }
 
   async check(): Promise<void> {

@@ -65,8 +65,13 @@ export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
 }
 
+/** The answer to a HEAD has no body that could name the skew: its date was enough, and the next request is signed with it. */
+function hasPutClockRight(error: unknown): boolean {
+  return (error as { $metadata?: { clockSkewCorrected?: boolean } } | null)?.$metadata?.clockSkewCorrected === true;
+}
+
 function isTransient(error: unknown): boolean {
-  if (error instanceof AnswerFault || TRANSIENT_NAMES.has(nameOf(error))) return true;
+  if (error instanceof AnswerFault || TRANSIENT_NAMES.has(nameOf(error)) || hasPutClockRight(error)) return true;
   const status = statusOf(error);
   // Without a status there was no answer: a fault of the network, which Node marks with a code.
   if (status === undefined) return codeOf(error) !== undefined;
@@ -80,6 +85,8 @@ export interface S3Requests {
    * by `attempt` is final and passes through.
    */
   run<T>(context: RequestContext, attempt: Attempt<T>): Promise<T>;
+  /** The store's clock: this process's, put right by what the store has answered when they were minutes apart. */
+  now(): Date;
   /** What requests are signed with now. */
   credentials(): Promise<SigningKey>;
   close(): void;
@@ -122,7 +129,12 @@ export function createS3Requests(options: S3ConnectionOptions): S3Requests {
     }
   }
 
-  return { run, credentials: () => client.config.credentials(), close: () => client.destroy() };
+  return {
+    run,
+    now: () => new Date(Date.now() + client.config.systemClockOffset),
+    credentials: () => client.config.credentials(),
+    close: () => client.destroy(),
+  };
 }
 
 function createClient(options: S3ConnectionOptions): S3Client {

@@ -48,6 +48,43 @@ test('s3: an endpoint that never answers is given up', async () => {
   });
 });
 
+test('s3: a clock that is hours off is put right by the first answer, for URLs and the age of uploads too', async () => {
+  for (const hours of [2, -2]) {
+    const theirs = (): number => Date.now() + hours * 3_600_000;
+    const signedAt: number[] = [];
+    const begun = new Date(theirs() - 600_000).toISOString();
+    const handler: Handler = (incoming, outgoing) => {
+      const [, day, time] = /^(\d{8})T(\d{6})Z$/.exec(`${incoming.headers['x-amz-date']}`) ?? [];
+      const told = `${day?.replace(/(....)(..)(..)/, '$1-$2-$3')}T${time?.replace(/(..)(..)(..)/, '$1:$2:$3')}Z`;
+      signedAt.push(Date.parse(told) - theirs());
+      outgoing.setHeader('Date', new Date(theirs()).toUTCString());
+      if (Math.abs(signedAt.at(-1)!) > 900_000) return void outgoing.writeHead(403).end(errorBody('RequestTimeTooSkewed'));
+      if (incoming.method === 'DELETE') return void outgoing.writeHead(204).end();
+      const upload = `<Upload><Key>crates/a</Key><UploadId>u</UploadId><Initiated>${begun}</Initiated></Upload>`;
+      outgoing.writeHead(200, { 'Content-Type': 'application/xml' });
+      outgoing.end(`<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>${upload}</ListMultipartUploadsResult>`);
+    };
+    await withServer(handler, async (endpoint) => {
+      const probing = storeAt(endpoint);
+      await probing.check();
+      await probing.close();
+      assert.equal(signedAt.splice(0).length, 2, 'a HEAD tells no reason');
+      const store = storeAt(endpoint);
+      assert.equal(await store.removeUnfinished(3_600), 0, 'of ten minutes ago, whatever our clock says');
+      assert.equal(await store.removeUnfinished(60), 1);
+      assert(Math.abs(signedAt[0]!) > 900_000 && signedAt.slice(1).every((ms) => Math.abs(ms) < 60_000), signedAt.join());
+      const url = new URL(await store.presignGet!('crates/a', 60));
+      const [, y, mo, d, h, mi, s] = /^(....)(..)(..)T(..)(..)(..)Z$/.exec(url.searchParams.get('X-Amz-Date')!)!.map(Number);
+      assert(Math.abs(Date.UTC(y!, mo! - 1, d, h, mi, s) - theirs()) < 60_000);
+      await store.close();
+    });
+  }
+});
+
+function errorBody(code: string): string {
+  return `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`;
+}
+
 test('s3: a body that stalls or breaks off is asked for again, and given up after the tries', async () => {
   const halves: Handler[] = [
     (_, outgoing) => outgoing.write('ab'),

@@ -103,7 +103,7 @@ class S3Store implements PackStore {
 
   async presignGet(key: string, lifeSeconds: number): Promise<string> {
     assertKey(key);
-    return presignGet({ ...this.#presign, ...(await this.#requests.credentials()), key, lifeSeconds, now: new Date() });
+    return presignGet({ ...this.#presign, ...(await this.#requests.credentials()), key, lifeSeconds, now: this.#requests.now() });
   }
 
   async delete(key: string): Promise<void> {
@@ -134,13 +134,14 @@ class S3Store implements PackStore {
 
   async removeUnfinished(olderThanSeconds: number): Promise<number> {
     await this.#ready();
-    const begunBefore = Date.now() - olderThanSeconds * 1000;
     const context: RequestContext = { operation: 'remove-unfinished', key: '' };
     let removed = 0;
     for (let marker: { KeyMarker?: string; UploadIdMarker?: string } = {}; ; ) {
       const page = await this.#requests.run(context, (client, options) =>
         client.send(new ListMultipartUploadsCommand({ Bucket: this.#bucket, ...marker }), options),
       );
+      // After an answer: it may have put our clock right.
+      const begunBefore = this.#requests.now().getTime() - olderThanSeconds * 1000;
       for (const { Key: key, UploadId: uploadId, Initiated: begun } of page.Uploads ?? []) {
         if (!key || !uploadId || !begun || !isKey(key) || begun.getTime() >= begunBefore) continue;
         await abortUpload(this.#target, key, uploadId);

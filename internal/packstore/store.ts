@@ -69,7 +69,7 @@ export interface PackStore {
   list(prefix: string): AsyncIterable<StoredObject>;
   /**
    * Removes what unfinished puts of dead processes left behind (temporary files, open multipart uploads; no key shows them), if they
-   * were last touched more than `olderThanSeconds` ago. Resolves with how many there were.
+   * were last touched more than `olderThanSeconds` ago, by the store's clock. Resolves with how many there were.
    */
   removeUnfinished(olderThanSeconds: number): Promise<number>;
   /** Rejects when the store cannot be used now: what `/readyz` asks. */

@@ -81,12 +81,19 @@ class Uploads {
     this.#poolId = poolId;
   }
 
-  /** Writes the intent row; the key to upload to. */
-  async begin(id: number, tier: 'store' | 'chunks'): Promise<string> {
+  /** Writes the intent row; the key to upload to, and when that was. */
+  async begin(id: number): Promise<{ readonly key: string; readonly at: Date }> {
     const key = crateKey(randomUUID());
-    const { catalog } = this.settings;
-    if (tier === 'store') await catalog.beginStorePack(this.#poolId, id, key, this.lease);
-    else await catalog.chunks.beginPack(this.#poolId, id, key, this.lease);
+    const at = await this.settings.catalog.beginStorePack(this.#poolId, id, key, this.lease);
+    this.#begun.push({ id, key });
+    await failpoint('push.intent-written');
+    return { key, at };
+  }
+
+  /** The same for a pack of chunks. */
+  async beginChunks(id: number): Promise<string> {
+    const key = crateKey(randomUUID());
+    await this.settings.catalog.chunks.beginPack(this.#poolId, id, key, this.lease);
     this.#begun.push({ id, key });
     await failpoint('push.intent-written');
     return key;
@@ -107,7 +114,7 @@ class Uploads {
 async function placeChunks(chunkPack: ChunkPack, uploads: Uploads, view: RepositoryView, signal: AbortSignal): Promise<number> {
   const { catalog, store } = uploads.settings;
   const id = await catalog.reservePackId();
-  const key = await uploads.begin(id, 'chunks');
+  const key = await uploads.beginChunks(id);
   await writeChunkPack(store, key, { ...chunkPack, format: view.format, read: pieces(chunkPack.place) }, signal);
   await failpoint('push.chunks-put');
   await writeManifest(store, key, [pushedChunks(id, chunkPack, view)], [], signal);
@@ -126,7 +133,7 @@ async function placeStored(
 ): Promise<PlacedPack> {
   const { pack, place, chunked } = received;
   const id = await reserveYoungest(uploads.settings, view);
-  const key = await uploads.begin(id, 'store');
+  const { key, at } = await uploads.begin(id);
   const stored = await writeStorePack(
     uploads.settings.store,
     key,
@@ -144,7 +151,7 @@ async function placeStored(
   await failpoint('push.crate-put');
   const { store } = uploads.settings;
   const recipes = pushedRecipes(view.pool.poolId, id, chunked, chunkPackId);
-  await writeManifest(store, key, [pushedPack(id, stored, chunked.length, facts, proposed, view)], recipes, signal);
+  await writeManifest(store, key, [pushedPack(id, at, stored, chunked.length, facts, proposed, view)], recipes, signal);
   return {
     pack: {
       id,

@@ -3,16 +3,20 @@ import type { ManifestPack, ManifestRecipe, ManifestUpdate, StoredPack } from '.
 import type { RepositoryView } from '../reach/mod.ts';
 import type { PackFacts } from './place-pack.ts';
 
-/** What the manifest tells of a push's pack: enough for a new catalog, if this one is lost before its next snapshot. */
+/**
+ * What the manifest tells of a push's pack: enough for a new catalog, if this one is lost before its next snapshot. `pushedAt` is by PostgreSQL's
+ * clock, as pushes of several servers will be done again in its order.
+ */
 export function pushedPack(
   packId: number,
+  pushedAt: Date,
   { table, lengthBytes, checksum }: StoredPack,
   chunkedCount: number,
   facts: PackFacts,
   updates: readonly ManifestUpdate[],
   { id: repositoryId, owner, name, private: isPrivate, format, pool: { poolId } }: RepositoryView,
 ): ManifestPack {
-  const push = { pushId: null, repositoryId, owner, name, private: isPrivate, pushedAt: new Date(), updates };
+  const push = { pushId: null, repositoryId, owner, name, private: isPrivate, pushedAt, updates };
   const extent = { extentOffset: 0, lengthBytes, objectCount: table.objectCount, chunkedCount, checksum };
   return { poolId, packId, format, tier: 'store', origin: 'push', ...extent, ...facts, inputs: [], pushes: [push] };
 }

@@ -11,8 +11,23 @@ import {
   scratchFolder,
   seededRandom,
   sendFetch,
+  type TestPeer,
+  type TestServer,
   wireRequest,
 } from '../../../internal/testkit/mod.ts';
+
+/** Peers at the same time, one for each environment: all, or none is left running. */
+export async function startPeers(
+  server: TestServer,
+  environments: readonly Readonly<Record<string, string>>[],
+): Promise<TestPeer[]> {
+  const starts = await Promise.allSettled(environments.map((env) => server.startPeer(env)));
+  const peers = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []));
+  const failed = starts.find((start) => start.status === 'rejected');
+  if (failed === undefined) return peers;
+  await Promise.all(peers.map((peer) => peer.stop()));
+  throw failed.reason;
+}
 
 /** Refs below a prefix, as `ls-refs` of protocol 2 tells them and as older protocols advertise them: nobody else pushes there, so they are the same. */
 export async function refsOf(

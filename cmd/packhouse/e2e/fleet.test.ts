@@ -17,7 +17,7 @@ import {
   ZERO_OID,
 } from '../../../internal/testkit/mod.ts';
 import { TcpRoundRobin } from './balancer-testing.ts';
-import { Reader, refsOf } from './fleet-testing.ts';
+import { Reader, refsOf, startPeers } from './fleet-testing.ts';
 import { RoundRobin } from './round-robin-testing.ts';
 import { checkRepository, Writer } from './soak-testing.ts';
 
@@ -40,7 +40,7 @@ describe(`${SERVERS} servers on one catalog and one store`, () => {
   let urls: string[];
   before(async () => {
     server = await startServer();
-    peers = await Promise.all(Array.from({ length: SERVERS }, () => server.startPeer(MAINTAINING)));
+    peers = await startPeers(server, Array(SERVERS).fill(MAINTAINING));
     urls = peers.map(({ url }) => url);
   });
   after(async () => {
@@ -100,7 +100,7 @@ describe(`${SERVERS} servers on one catalog and one store`, () => {
   });
 
   test('what was done to tokens and visibility all servers go by with the next request', async () => {
-    const guarded = await Promise.all(urls.map(() => server.startPeer({ PACKHOUSE_AUTH_MODE: 'token' })));
+    const guarded = await startPeers(server, Array(SERVERS).fill({ PACKHOUSE_AUTH_MODE: 'token' }));
     try {
       await verb('repo', 'create', 'fleet/guarded');
       const statuses = (token?: string) =>

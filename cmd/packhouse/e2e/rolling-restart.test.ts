@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { startServer, type TestPeer, type TestServer, testStores } from '../../../internal/testkit/mod.ts';
 import { Health, TcpRoundRobin } from './balancer-testing.ts';
+import { startPeers } from './fleet-testing.ts';
 import { RoundRobin } from './round-robin-testing.ts';
 import { checkRepository, readOnce, SWEPT_UNDER_THE_CLIENT, Writer } from './soak-testing.ts';
 
@@ -67,7 +68,7 @@ async function withPeers(
   const server = await startServer({ store });
   const peers: TestPeer[] = [];
   try {
-    peers.push(...(await Promise.all(Array.from({ length: SERVERS }, () => server.startPeer(env)))));
+    peers.push(...(await startPeers(server, Array(SERVERS).fill(env))));
     await work(peers, server);
   } finally {
     await Promise.all(peers.map((peer) => peer.stop()));
