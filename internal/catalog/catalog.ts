@@ -10,6 +10,7 @@ import { type ObjectFormat, oidLength } from '../object/mod.ts';
 import { ChunkCatalog, copyChunkTables } from './chunk-catalog.ts';
 import { ChunkMoves } from './chunk-moves.ts';
 import { copyPackTables } from './copy.ts';
+import { readAgain } from './faults.ts';
 import { HistoryCatalog } from './history-catalog.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import { publishKnowing } from './publish-attempts.ts';
@@ -149,8 +150,11 @@ export class Catalog {
     name: string,
     known: { readonly id: number; readonly snapshot: string } | null,
   ): Promise<RepositoryState | null> {
-    this.statements++;
-    const row = await reading.repositoryState(this.#pool, owner, name, known?.id ?? -1, known?.snapshot ?? null);
+    // The first statement of each request: it is the one that meets connections that were lost while nobody asked.
+    const row = await readAgain(() => {
+      this.statements++;
+      return reading.repositoryState(this.#pool, owner, name, known?.id ?? -1, known?.snapshot ?? null);
+    });
     if (row === null) return null;
     const refs: (Ref | { name: string; oid: null })[] = [];
     for (let i = 0; i < (row.names?.length ?? 0); i++) {

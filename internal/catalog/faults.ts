@@ -42,3 +42,22 @@ export function catalogFaultOf(error: unknown): CatalogFault | null {
   if (UNKNOWN.test(code)) return 'unknown';
   return REFUSED.test(code) ? 'refused' : null;
 }
+
+/** A connection that was there and is not any more: one that lay idle too long for something on the way, or PostgreSQL was started again. */
+const LOST = /^Connection terminated|^Client has encountered a connection error/;
+const LOST_CODES = new Set(['57P01', '57P02', 'ECONNRESET', 'EPIPE']);
+/** How many lost connections in a row a statement may meet. */
+const LOST_MAX = 3;
+
+/** Runs a statement that changes nothing, and runs it again when it is its connection that was lost. */
+export async function readAgain<T>(read: () => Promise<T>): Promise<T> {
+  for (let lost = 1; ; lost++) {
+    try {
+      return await read();
+    } catch (error) {
+      const code = codeOf(error);
+      const isLost = code === undefined ? LOST.test(messageOf(error)) : LOST_CODES.has(code);
+      if (!isLost || lost > LOST_MAX) throw error;
+    }
+  }
+}

@@ -40,6 +40,8 @@ export class PostgresProxy {
   readonly #pairs = new Set<Pair>();
   #judge: QueryJudge = () => undefined;
   #queries = 0;
+  #bytes = 0;
+  #cutAt = Number.POSITIVE_INFINITY;
   /** How many requests came to grief. */
   injected = 0;
   /** New connections are told meanwhile that there are too many. */
@@ -74,6 +76,27 @@ export class PostgresProxy {
   watch(judge: QueryJudge = () => undefined): void {
     this.#queries = 0;
     this.#judge = judge;
+  }
+
+  /** The connection on which the n-th byte from clients comes since now is reset there: before it nothing is lost, after it all. */
+  cutAtByte(n: number): void {
+    this.#bytes = 0;
+    this.#cutAt = n;
+  }
+
+  /** Bytes from clients since `cutAtByte`. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** How much of a chunk may pass; less than all of it: then its connection is cut. */
+  admit(lengthBytes: number): number {
+    const left = this.#cutAt - this.#bytes;
+    this.#bytes += lengthBytes;
+    if (left > lengthBytes || left < 0) return lengthBytes;
+    this.#cutAt = Number.POSITIVE_INFINITY;
+    this.injected++;
+    return left;
   }
 
   /** Requests since `watch`. */
@@ -129,9 +152,9 @@ class Pair {
   cut(): void {
     this.#onEnd(this);
     for (const socket of [this.#client, this.#server]) {
-      // One that is still being made would stay.
-      if (socket.connecting) socket.destroy();
-      else socket.resetAndDestroy();
+      // A reset waits for what is still to be written, and for a connection that is being made.
+      if (!socket.connecting) socket.resetAndDestroy();
+      socket.destroy();
     }
   }
 
@@ -168,7 +191,11 @@ class Pair {
       if (fate !== undefined) this.#fate = fate;
     }
     // Messages of a request go on together, so that whoever judges it has seen all of it.
-    this.#server.write(this.#pending.subarray(0, from));
+    const passed = this.#proxy.admit(from);
+    this.#server.write(this.#pending.subarray(0, passed), () => {
+      if (passed < from) this.cut();
+    });
+    if (passed < from) this.#stalled = true;
     this.#pending = this.#pending.subarray(from);
   }
 

@@ -4,19 +4,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   PostgresProxy,
   type QueryFault,
+  seededRandom,
   startServer,
   startTestDatabase,
   type TestDatabase,
   type TestServer,
 } from '../../../internal/testkit/mod.ts';
-import { FaultPushes, figuresLine, noFigures, type PushSize, SMALL_IS_LARGE } from './fault-pushes-testing.ts';
+import { FaultPushes, type Figures, figuresLine, noFigures, type PushSize, SMALL_IS_LARGE } from './fault-pushes-testing.ts';
 
 /** More requests than any push makes. */
 const REQUESTS_MAX = 60;
 /** Far longer than anything of these takes. */
 const WAIT_MS_MAX = 60_000;
 
-describe('PostgreSQL', () => {
+const isShort = process.env.TORTURE_SECONDS === undefined;
+const SEED = Number(process.env.TORTURE_SEED ?? 1);
+
+describe(`PostgreSQL (seed ${SEED})`, () => {
   let database: TestDatabase;
   let proxy: PostgresProxy;
   let server: TestServer;
@@ -37,25 +41,44 @@ describe('PostgreSQL', () => {
     await database?.stop();
   });
 
-  for (const size of ['small', 'large'] as const satisfies readonly PushSize[]) {
-    for (const fault of ['cut', 'lose-answer'] as const satisfies readonly QueryFault[]) {
-      const what = fault === 'cut' ? 'cut before' : 'lost after';
-      test(`whose connection is ${what} any statement of a ${size} push leaves all of it or nothing, and what is said is true`, async (t) => {
-        const figures = noFigures();
-        // The first two statements are those of a small one.
-        for (let n = size === 'small' ? 1 : 3; ; n++) {
-          assert(n <= REQUESTS_MAX, 'a push ends');
-          const injected = proxy.injected;
-          proxy.watch((query) => (query === n ? fault : undefined));
-          await pushes.struck(size, figures, () => proxy.watch());
-          if (proxy.injected === injected) break;
-        }
-        assert.equal(await pushes.cloned(), 0);
-        t.diagnostic(figuresLine(figures));
-        assert(figures.pushes > 3, 'statements were struck');
-      });
+  /** Strikes each request of a push in turn, in turns by what is given; a push that has fewer ends it. */
+  async function strikeEach(size: PushSize, faults: readonly QueryFault[], figures: Figures): Promise<void> {
+    // The first two statements are those of a small one.
+    for (let n = size === 'small' ? 1 : 3; ; n++) {
+      assert(n <= REQUESTS_MAX, 'a push ends');
+      const injected = proxy.injected;
+      proxy.watch((query) => (query === n ? faults[n % faults.length] : undefined));
+      await pushes.struck(size, figures, () => proxy.watch());
+      if (proxy.injected === injected) return;
     }
   }
+
+  for (const size of ['small', 'large'] as const satisfies readonly PushSize[]) {
+    test(`whose connection is cut before or after any request of a ${size} push leaves all of it or nothing, and what is said is true`, async (t) => {
+      const figures = noFigures();
+      const ways = ['cut', 'lose-answer'] as const;
+      // The long form cuts each request both ways.
+      for (const faults of isShort && size === 'large' ? [ways] : ways.map((way) => [way]))
+        await strikeEach(size, faults, figures);
+      assert.equal(await pushes.cloned(), 0);
+      t.diagnostic(figuresLine(figures));
+      assert(figures.pushes > 6, 'requests were struck');
+    });
+  }
+
+  test('whose connection is cut after any number of bytes leaves all of a push or nothing, and what is said is true', async (t) => {
+    const figures = noFigures();
+    proxy.cutAtByte(Number.POSITIVE_INFINITY);
+    await pushes.push('large');
+    const all = proxy.bytes;
+    const random = seededRandom(SEED);
+    for (let cuts = 0; cuts < (isShort ? 6 : 300); cuts++) {
+      const at = 1 + random(all);
+      proxy.cutAtByte(at);
+      await pushes.struck('large', figures, () => proxy.cutAtByte(Number.POSITIVE_INFINITY));
+    }
+    t.diagnostic(`${figuresLine(figures)}, of ${all} bytes`);
+  });
 
   /** The next statement of a name comes to grief. */
   function strikeOnce(statement: string, fault: QueryFault): void {
@@ -106,20 +129,18 @@ describe('PostgreSQL', () => {
   }
   const heal = async (): Promise<void> => void (await pushes.query('drop trigger if exists strike on pushes'));
 
-  for (const [sqlstate, what] of [
-    ['40001', 'a serialization failure'],
-    ['40P01', 'a deadlock'],
+  for (const [sqlstate, what, size] of [
+    ['40001', 'a serialization failure', 'large'],
+    ['40P01', 'a deadlock', 'small'],
   ] as const) {
     test(`that reports ${what} is asked again, and the push succeeds; when it goes on so, the push is refused`, async () => {
-      for (const size of ['small', 'large'] as const) {
-        const figures = noFigures();
-        await failWith(sqlstate, 2);
-        await pushes.struck(size, figures, heal);
-        assert.equal(figures.acknowledged, 1);
-        await failWith(sqlstate, 1000);
-        await pushes.struck(size, figures, heal);
-        assert.equal(figures.refused, 1);
-      }
+      const figures = noFigures();
+      await failWith(sqlstate, 2);
+      await pushes.struck(size, figures, heal);
+      assert.equal(figures.acknowledged, 1);
+      await failWith(sqlstate, 1000);
+      await pushes.struck(size, figures, heal);
+      assert.equal(figures.refused, 1);
     });
   }
 
