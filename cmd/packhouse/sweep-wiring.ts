@@ -8,7 +8,7 @@ import {
   removeOrphans,
   retire,
   type SweepSettings,
-  sweepPool,
+  sweepInTurn,
 } from '../../internal/maintenance/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
@@ -63,7 +63,7 @@ export function sweepKinds(config: Config, rewrite: RewriteSettings): JobKind[] 
       },
       async run({ poolId }, signal) {
         if (poolId === null) return null;
-        const { packs, ...report } = await sweepPool(sweepSettings(config, rewrite), poolId, signal);
+        const { packs, ...report } = await sweepInTurn(sweepSettings(config, rewrite), poolId, signal);
         return { ...report, packs: packs.filter((pack) => pack.action !== 'keep').length };
       },
     },

@@ -212,8 +212,9 @@ async function columnsOf(db: ClientBase, table: string): Promise<string[]> {
   return rows.map((row) => row.attname);
 }
 
-/** While a pin stands, no superseded pack is deleted. */
+/** While a pin stands, no superseded pack is deleted. What killed processes have left and is over goes. */
 export async function insertPin(db: ClientBase, id: string, reason: string, seconds: number): Promise<void> {
+  await db.query('delete from maintenance_pins where expires_at < clock_timestamp()');
   await db.query(
     `insert into maintenance_pins (id, reason, expires_at) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
        on conflict (id) do update set expires_at = excluded.expires_at`,

@@ -23,6 +23,6 @@ export { type JobKind, type MaintenanceOptions, runMaintenance } from './run.ts'
 export type { SampleOptions } from './sample.ts';
 export { type SealOptions, type SealReport, seal, tailsAreDue } from './seal.ts';
 export type { RewriteSettings } from './settings.ts';
-export { type SweepReport, type SweepSettings, sweepPool } from './sweep.ts';
+export { type SweepReport, type SweepSettings, sweepInTurn, sweepPool } from './sweep.ts';
 export { Throttle } from './throttle.ts';
 export { type ChainEntry, type ChunkPlace, type CopyPlace, whereIs } from './where.ts';

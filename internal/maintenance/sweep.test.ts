@@ -4,7 +4,7 @@ import { FastImport, git, makeRepository, scratchFolder, seededBytes, tryGit } f
 import { retire } from './retire.ts';
 import { Yard } from './rewrite-testing.ts';
 import { seal } from './seal.ts';
-import { type SweepReport, type SweepSettings, sweepPool } from './sweep.ts';
+import { type SweepReport, type SweepSettings, sweepInTurn, sweepPool } from './sweep.ts';
 
 const NEVER = new AbortController().signal;
 const DAY = 86_400_000;
@@ -76,6 +76,37 @@ describe('a sweep', () => {
     yard.query(`update packs set created_at = now() - interval '90 days' where pool_id = $1`, [poolId]);
   const actions = ({ packs }: SweepReport): string[] => packs.map(({ tier, action, reason }) => `${tier} ${action} ${reason}`);
   const drop = (name: string, local: string, ref = 'side') => git(['push', '-q', yard.url(name), `:${ref}`], { cwd: local });
+
+  test('in which others are faster each time is an error for the loop, which tries later and later', async () => {
+    const { name, local } = await filled({ sealed: true });
+    const poolId = await yard.poolOf(name);
+    await drop(name, local);
+    await age(poolId);
+    let leases = 0;
+    const { catalog } = yard.settings;
+    const unlucky = new Proxy(catalog, {
+      get(target, key) {
+        const value = Reflect.get(target, key) as unknown;
+        if (key === 'maintenance') {
+          const maintenance = Object.create(target.maintenance) as typeof target.maintenance;
+          maintenance.lease = async () => ++leases < 0;
+          return maintenance;
+        }
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const settings = {
+      rewrite: { ...yard.settings, catalog: unlucky },
+      retentionMs: 0,
+      condemnedPercentMax: 100,
+      confirmed: false,
+      dryRun: false,
+      thorough: true,
+    };
+    await assert.rejects(sweepInTurn(settings, poolId, NEVER), { code: 'sweep-busy' });
+    assert(leases > 1, 'it had tried');
+    assert.equal((await sweep(name)).outcome, 'swept');
+  });
 
   test('keeps everything while refs reach it', async () => {
     const { name, local, side } = await filled();

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { codeOf, messageOf } from '../base/mod.ts';
+import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { Pack, SwapOutput, SweepRoots } from '../catalog/mod.ts';
 import { oidLength } from '../object/mod.ts';
 import { type ManifestPack, writeManifest } from '../packing/mod.ts';
@@ -93,6 +93,17 @@ export async function sweepPool(settings: SweepSettings, poolId: number, signal:
     if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, 'stopped');
     return reportOf(poolId, 'unsound', last, { problem: messageOf(error) });
   }
+}
+
+/**
+ * The sweep of a pool as the loop does it: one in which others were faster each time is an error, so that it is tried again later and later. A walk
+ * of all trees every interval would be a heavy load, and as much in vain. @throws PackhouseError `sweep-busy`
+ */
+export async function sweepInTurn(settings: SweepSettings, poolId: number, signal: AbortSignal): Promise<SweepReport> {
+  const report = await sweepPool(settings, poolId, signal);
+  if (report.outcome === 'busy')
+    throw new PackhouseError('sweep-busy', `others were faster in pool ${poolId} each time`, { pool: poolId });
+  return report;
 }
 
 function reportOf(
