@@ -51,7 +51,7 @@ export async function layOut(view: RepositoryView, selection: Selection, options
   const ownCopies = await view.pool.isShared();
   const chosen = await chosenEntries(view, selection, wholePackOf, ownCopies, chunked);
   if (part !== null) {
-    chunked.push(...part.blobs);
+    for (const blob of part.blobs) chunked.push(blob);
     chosen.push(...partParts(part, options));
   }
   const chunkedParts = chunked.length === 0 ? [] : [await chunkedPart(view, chunked, options.thinBases)];
@@ -155,7 +155,7 @@ async function wholeParts(
     const entryCount = pack.objectCount - pack.chunkedCount;
     if (!needTable.has(pack)) {
       if (entryCount > 0) parts.push({ kind: 'verbatim', pack });
-      if (pack.chunkedCount > 0) chunked.push(...(await view.pool.reader.chunked.blobsOf(pack)));
+      if (pack.chunkedCount > 0) for (const blob of await view.pool.reader.chunked.blobsOf(pack)) chunked.push(blob);
       objectCount += entryCount;
       continue;
     }
@@ -163,7 +163,7 @@ async function wholeParts(
       if (leftOut.has(oids, at) || (!options.filter.passes(kind, size) && !explicit.has(oids, at))) return false;
       return placed === null || placed.add(oids, at, pack.id);
     });
-    chunked.push(...blobs);
+    for (const blob of blobs) chunked.push(blob);
     if (entries.offsets.length === 0) continue;
     if (entries.offsets.length === entryCount && asItIs(pack)) parts.push({ kind: 'verbatim', pack });
     else parts.push({ kind: 'entries', pack, entries });

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { encodeCommitRecord } from '../object/mod.ts';
+import { encodeCommitRecord, encodeTagRecord, KIND_COMMIT, KIND_TAG } from '../object/mod.ts';
 import { CommitGraph } from '../reach/mod.ts';
 import { oidOf } from '../testkit/mod.ts';
 import { isReady } from './negotiate.ts';
+import { addTagChain } from './select.ts';
 
 const oid = (i: number): Buffer => Buffer.from(oidOf('blob', `commit ${i}`), 'hex');
 
@@ -56,4 +57,21 @@ test('a hundred thousand wants are judged in one pass', () => {
   const wants = Array.from({ length: 100_000 }, (_, i) => graph.find(oid(length - 1 - (i % 1000))));
   assert.equal(isReady(graph, wants, [graph.find(oid(5))]), true);
   assert(looks < 10 * length, `${looks} looks at ${length} commits`);
+});
+
+test('tags that lead to one long chain of tags cost its length once', () => {
+  const graph = new CommitGraph('sha1');
+  const length = 150_000;
+  const records = Array.from({ length }, (_, i) => encodeTagRecord(oid(i), oid(i - 1), i === 0 ? KIND_COMMIT : KIND_TAG));
+  graph.add(1, [Buffer.concat(records)]);
+  const target = graph.target.bind(graph);
+  let looks = 0;
+  graph.target = (node) => {
+    looks++;
+    return target(node);
+  };
+  const tags = new Set<number>();
+  for (let i = length - 1000; i < length; i++) addTagChain(graph, graph.find(oid(i)), tags);
+  assert.equal(tags.size, length);
+  assert(looks < 2 * length, `${looks} looks at ${length} tags`);
 });

@@ -1,6 +1,6 @@
 import type { Pack } from '../catalog/mod.ts';
 import { KIND_BLOB, KIND_COMMIT, KIND_TREE, OidMap } from '../object/mod.ts';
-import { type CommitRange, type RepositoryView, tipsWithin } from '../reach/mod.ts';
+import { type CommitGraph, type CommitRange, type RepositoryView, tipsWithin } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 import { oidsAt, type SelectedPart, selectPart } from './select-part.ts';
 import { walkCommits, walkObject } from './walk.ts';
@@ -58,7 +58,8 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     explicit: new OidMap(width),
     had: new OidMap(width),
   };
-  const wantedTags = new Set(input.wanted.flatMap((node) => tagChain(view, node)));
+  const wantedTags = new Set<number>();
+  for (const node of input.wanted) addTagChain(graph, node, wantedTags);
   let walked: readonly number[] = range.commits;
   if (!input.isShallow && filter.byTable) {
     const { whole, rest } = wholePacks(input, wantedTags);
@@ -89,7 +90,8 @@ export async function selectObjects(input: SelectInput): Promise<Selection> {
     const oid = selection.explicit.oid(i);
     if (!comesAnyway(graph.find(oid))) selection.chosen.add(oid);
   }
-  const sentTags = new Set([...wantedTags, ...(await autoTagsFor(input, selection))]);
+  const sentTags = new Set(wantedTags);
+  await addAutoTags(input, selection, sentTags);
   leaveOutTags(view, selection, sentTags);
   for (const node of sentTags) {
     selection.explicit.add(graph.oid(node));
@@ -176,21 +178,17 @@ function tipsAreSent(input: SelectInput, pack: Pack, wantedTags: ReadonlySet<num
   return true;
 }
 
-/** Tags of tags down from a tag, itself among them. */
-export function tagChain(view: RepositoryView, node: number): number[] {
-  const { graph } = view.pool;
-  const chain: number[] = [];
-  for (let at = node; at >= 0 && graph.isTag(at) && !chain.includes(at); at = graph.find(graph.target(at))) chain.push(at);
-  return chain;
+/** Adds a tag and the tags of tags below it. What is there was followed before: tags that lead to one chain cost its length once. */
+export function addTagChain(graph: CommitGraph, node: number, into: Set<number>): void {
+  for (let at = node; at >= 0 && graph.isTag(at) && !into.has(at); at = graph.find(graph.target(at))) into.add(at);
 }
 
 /** `include-tag`: annotated tags of objects that are sent. */
-async function autoTagsFor(input: SelectInput, selection: Selection): Promise<number[]> {
+async function addAutoTags(input: SelectInput, selection: Selection, into: Set<number>): Promise<void> {
   const { view, range, filter } = input;
   const { graph, index } = view.pool;
   const { chosen, dropped, explicit, whole, part } = selection;
   const wholeIds = new Set(whole.map((pack) => pack.id));
-  const tags: number[] = [];
   for (const node of input.autoTags) {
     const peeled = graph.peel(node);
     if (peeled === null) continue;
@@ -205,9 +203,8 @@ async function autoTagsFor(input: SelectInput, selection: Selection): Promise<nu
       const position = isSent || part === null ? -1 : part.reach.positionOf(peeled.oid, 0);
       if (position >= 0) isSent = part!.set.has(position);
     }
-    if (isSent) tags.push(...tagChain(view, node));
+    if (isSent) addTagChain(graph, node, into);
   }
-  return tags;
 }
 
 function leaveOutTags(

@@ -98,7 +98,7 @@ async function reachOf(
 
 /** A merge drops copies only: whatever an input holds is in the output. The repacking has compared oids; this is the last look at the sums. */
 function assertNothingLost(packs: readonly Pack[], made: RepackedPack, poolId: number): void {
-  const largest = Math.max(...packs.map((pack) => pack.objectCount));
+  const largest = packs.reduce((max, pack) => Math.max(max, pack.objectCount), 0);
   const all = packs.reduce((sum, pack) => sum + pack.objectCount, 0);
   const rows = made.blocks.reduce((sum, block) => sum + block.kinds.length, 0);
   if (made.objectCount >= largest && made.objectCount <= all && rows === made.objectCount) return;
@@ -108,7 +108,7 @@ function assertNothingLost(packs: readonly Pack[], made: RepackedPack, poolId: n
 
 /** An id above those of the packs that it takes the place of: processes reserve ids in advance. */
 async function youngestId({ catalog }: RewriteSettings, ids: readonly number[]): Promise<number> {
-  const youngest = Math.max(...ids);
+  const youngest = ids.reduce((max, each) => Math.max(max, each), 0);
   let id = await catalog.reservePackId();
   while (id < youngest) id = await catalog.reservePackId();
   return id;

@@ -31,17 +31,30 @@ export class PackTags {
   }
 }
 
-/** For each oid in hex: what it finally names when it is a tag, else null. */
+/** For each oid in hex: what it finally names when it is a tag, else null. Many may name one long chain of tags: it is followed once. */
 export async function peelTips(view: RepositoryView, oids: readonly string[], tags: PackTags | null): Promise<(Buffer | null)[]> {
+  const { graph } = view.pool;
+  const known = new Map<string, Buffer | null>();
+  /** What an oid names that is no tag of the pack; `isNamed`: by one that is. */
+  const outside = (hex: string, isNamed: boolean): Buffer | null => {
+    const node = graph.findHex(hex);
+    if (node >= 0 && graph.isTag(node)) return graph.peel(node)?.oid ?? null;
+    return isNamed ? Buffer.from(hex, 'hex') : null;
+  };
   return oids.map((oid) => {
     if (isZero(oid)) return null;
+    const path: string[] = [];
     let hex = oid;
-    for (let target = tags?.target(hex); target !== undefined; target = tags?.target(hex)) {
+    let isTag = true;
+    while (isTag && !known.has(hex)) {
+      const target = tags?.target(hex);
+      if (target === undefined) break;
+      path.push(hex);
       hex = target.hex;
-      if (target.kind !== KIND_TAG) return Buffer.from(hex, 'hex');
+      isTag = target.kind === KIND_TAG;
     }
-    const node = view.pool.graph.findHex(hex);
-    if (node < 0 || !view.pool.graph.isTag(node)) return hex === oid ? null : Buffer.from(hex, 'hex');
-    return view.pool.graph.peel(node)?.oid ?? null;
+    const end = !isTag ? Buffer.from(hex, 'hex') : (known.get(hex) ?? outside(hex, path.length > 0));
+    for (const tag of path) known.set(tag, end);
+    return end;
   });
 }

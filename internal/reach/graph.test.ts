@@ -142,6 +142,25 @@ describe('a commit graph', () => {
   });
 });
 
+test('a long chain of tags is followed once, whoever asks', () => {
+  const graph = new CommitGraph('sha1');
+  const length = 20_000;
+  const name = (i: number): Buffer => oidOf(`tag ${i}`);
+  const chain = Array.from({ length }, (_, i) =>
+    i === 0 ? encodeTagRecord(name(0), commitOid(0), KIND_COMMIT) : encodeTagRecord(name(i), name(i - 1), KIND_TAG),
+  );
+  graph.add(1, [recordOf([[]], 0), ...chain]);
+  const nodes = Array.from({ length }, (_, i) => graph.find(name(i)));
+  const find = graph.find.bind(graph);
+  let looks = 0;
+  graph.find = (oid, at) => {
+    looks++;
+    return find(oid, at);
+  };
+  for (const node of nodes.reverse()) assert.deepEqual(graph.peel(node), { kind: KIND_COMMIT, oid: commitOid(0) });
+  assert(looks < 3 * length, `${looks} looks at ${length} tags`);
+});
+
 describe('a range of commits', () => {
   const picks = fc.array(fc.nat(), { maxLength: 4 });
 

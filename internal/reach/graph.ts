@@ -25,6 +25,8 @@ export class CommitGraph {
   #packs = new Uint32Array(1024);
   /** Root tree of a commit, or what a tag names. */
   #targets: Buffer;
+  /** Tags of tags that were followed to their end. */
+  readonly #peeled = new Map<number, { readonly kind: number; readonly oid: Buffer }>();
   #targetKinds = new Uint8Array(1024);
   #parents = new Uint32Array(1024);
   #parentsUsed = 0;
@@ -118,20 +120,20 @@ export class CommitGraph {
     return ordinal === undefined ? 0 : this.#packCommits[ordinal]!;
   }
 
-  /** The oid that a tag finally names, following tags of tags; null when a link is missing. */
-  peel(node: number): { kind: number; oid: Buffer } | null {
-    let at = node;
-    for (let depth = 0; depth < 10_000; depth++) {
-      if (this.isCommit(at)) return { kind: KIND_COMMIT, oid: Buffer.from(this.oid(at)) };
-      if (!this.isTag(at)) return null;
-      if (this.#targetKinds[at] !== KIND_TAG && this.#targetKinds[at] !== KIND_COMMIT) {
-        return { kind: this.#targetKinds[at]!, oid: Buffer.from(this.target(at)) };
-      }
-      if (this.#targetKinds[at] === KIND_COMMIT) return { kind: KIND_COMMIT, oid: Buffer.from(this.target(at)) };
-      at = this.find(this.target(at));
-      if (at < 0) return null;
+  /** What a tag finally names, following tags of tags; null when a link is missing. A chain is followed once, whoever asks. */
+  peel(node: number): { readonly kind: number; readonly oid: Buffer } | null {
+    const path: number[] = [];
+    let found: { readonly kind: number; readonly oid: Buffer } | null = null;
+    for (let at = node; at >= 0 && found === null && path.length <= this.size; at = this.find(this.target(at))) {
+      found = this.#peeled.get(at) ?? null;
+      if (found !== null) break;
+      if (this.isCommit(at)) found = { kind: KIND_COMMIT, oid: Buffer.from(this.oid(at)) };
+      else if (!this.isTag(at)) break;
+      else if (this.#targetKinds[at] !== KIND_TAG) found = { kind: this.#targetKinds[at]!, oid: Buffer.from(this.target(at)) };
+      else path.push(at);
     }
-    return null;
+    if (found !== null) for (const tag of path) this.#peeled.set(tag, found);
+    return found;
   }
 
   /** Takes in a pack's graph records; the parents of its commits are in it or were added before. */
