@@ -20,13 +20,13 @@ const BATCH_CHUNKS = 256;
 
 /**
  * The chunked blobs of one pack: a row and a recipe for each, that fit each other and the chunk packs; with `deep` their bytes too, whose
- * hash must be the oid. The oids of those with a row.
+ * hash must be the oid. The oids of those with a row. Chunk packs that were merged since `chunkPacks` was read are added to it.
  */
 export async function checkChunkedBlobs(
   parts: PackCheckParts,
   content: PoolContent,
   pack: Pack,
-  chunkPacks: ReadonlyMap<number, ChunkPackRow>,
+  chunkPacks: Map<number, ChunkPackRow>,
   deep: boolean,
   problems: ProblemList,
 ): Promise<OidMap> {
@@ -44,6 +44,8 @@ export async function checkChunkedBlobs(
     const oid = row.chunkedOid.toString('hex');
     try {
       const recipe = await content.chunked.recipe(row);
+      if (recipe.packIds.some((id) => !chunkPacks.has(id)))
+        for (const merged of await parts.catalog.chunks.packs(content.poolId, null)) chunkPacks.set(merged.id, merged);
       const wrong = recipeProblems(row, recipe, chunkPacks);
       for (const message of wrong) problems.add('chunks', message, { oid });
       if (deep && wrong.length === 0) await checkBlob(content, row, recipe, problems);
