@@ -160,6 +160,10 @@ test('codes become statuses, at every stage before the answer has begun', async 
     unsupported: 415,
     overloaded: 503,
     'shutting-down': 503,
+    'catalog-unavailable': 503,
+    'store-unavailable': 503,
+    'store-damaged': 503,
+    'push-unknown': 503,
     'catalog-broken': 500,
   };
   for (const [code, status] of Object.entries(table)) {
@@ -180,7 +184,9 @@ test('codes become statuses, at every stage before the answer has begun', async 
       assert.equal(answer.status, status, code);
       const text = await answer.text();
       if (status === 401) assert.equal(answer.headers.get('www-authenticate'), 'Basic realm="packhouse"');
-      if (status === 503) assert.equal(answer.headers.get('retry-after'), '1');
+      // Whether a push has happened is to be looked at first.
+      if (status === 503) assert.equal(answer.headers.get('retry-after'), code === 'push-unknown' ? null : '1');
+      if (/^(catalog|store|push)-/.test(code)) assert.match(text, /; request [0-9a-f-]{36}\n$/);
       if (status === 404) assert.equal(text, 'repository not found\n');
       if (status === 500) assert.equal(text, `internal error; request ${answer.headers.get('x-request-id')}\n`);
     }
