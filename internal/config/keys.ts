@@ -53,7 +53,7 @@ export const KEYS = {
 
   'database.url': secret('url', 'PostgreSQL to use; empty starts the embedded one under data.dir.', databaseUrl),
   'database.pool_max': count(16, 'Connections that one process opens at most.'),
-  'database.statement_timeout': duration('60s', 'A statement that runs longer is cancelled by PostgreSQL.', {
+  'database.statement_timeout': duration('60s', 'PostgreSQL cancels a statement that runs longer, and ends a transaction that hears nothing for as long.', {
     ...TIMER,
     atLeast: '100ms',
   }),
