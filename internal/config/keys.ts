@@ -53,10 +53,14 @@ export const KEYS = {
 
   'database.url': secret('url', 'PostgreSQL to use; empty starts the embedded one under data.dir.', databaseUrl),
   'database.pool_max': count(16, 'Connections that one process opens at most.'),
-  'database.statement_timeout': duration('60s', 'PostgreSQL cancels a statement that runs longer, and ends a transaction that hears nothing for as long.', {
-    ...TIMER,
-    atLeast: '100ms',
-  }),
+  'database.statement_timeout': duration(
+    '60s',
+    'PostgreSQL cancels a statement that runs longer, and ends a transaction that hears nothing for as long.',
+    {
+      ...TIMER,
+      atLeast: '100ms',
+    },
+  ),
 
   'store.kind': choice(['fs', 's3'], 'fs', 'Where packs are kept: a local folder (fs) or an object store (s3).'),
   'store.s3.endpoint': text('', 'URL of the object store.', endpoint),
