@@ -156,7 +156,9 @@ export async function restore(settings: RestoreSettings): Promise<RestoreReport>
   for await (const { key, lengthBytes } of source.list('')) if (!key.startsWith(UNFINISHED)) keys.push({ key, lengthBytes });
   if (!keys.some(({ key }) => key.startsWith(SNAPSHOTS)))
     throw new PackhouseError('backup-missing', 'there is no backup: no snapshot of a catalog');
-  await assertNothingElse(store, new Set(keys.map(({ key }) => key)));
+  // The store that is restored into makes checksums of what it is given.
+  const sums = keys.flatMap(({ key }) => (key.endsWith('.pack') ? [sidecarKey(key, 'sums')] : []));
+  await assertNothingElse(store, new Set([...keys.map(({ key }) => key), ...sums]));
   const counts = { copied: 0, copiedBytes: 0 };
   for (const { key, lengthBytes } of keys) {
     if ((await store.head(key))?.lengthBytes === lengthBytes) continue;
