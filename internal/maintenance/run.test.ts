@@ -109,13 +109,14 @@ describe('the maintenance loop', () => {
   test('a job that ends its process is freed later and later, given up, and then let be for longer each time', async () => {
     const { jobs } = catalog.maintenance;
     const rules = { restMs: 10_000, restMsMax: 1_000_000, lostMax: 3 };
-    const dueInS = async (): Promise<number> => {
+    /** Whether what is queued is due in so many seconds; a busy machine has let some pass. */
+    const isDueIn = async (expectedS: number): Promise<void> => {
       const [row] = (
         await client.query(
           `select extract(epoch from max(not_before) - clock_timestamp()) as s from maintenance_jobs where kind = 'deadly' and state = 'queued'`,
         )
       ).rows;
-      return Math.max(0, Math.round(Number(row.s)));
+      assert(Number(row.s) <= expectedS && Number(row.s) > expectedS - 8, `due in ${row.s} s, not ${expectedS}`);
     };
     /** Takes the job, and is killed. */
     const die = async (): Promise<void> => {
@@ -130,7 +131,7 @@ describe('the maintenance loop', () => {
         assert.equal(await jobs.claim('deadly', 1), null, 'it is not just taken again');
         const [lost, ...others] = await jobs.expire('deadly', rules);
         assert.deepEqual([others.length, lost?.lost, lost?.failed], [0, i + 1, false]);
-        assert.equal(await dueInS(), expectedS);
+        await isDueIn(expectedS);
       }
       await die();
       assert.deepEqual(
@@ -139,11 +140,11 @@ describe('the maintenance loop', () => {
       );
       assert.deepEqual(await jobs.expire('deadly', rules), []);
       assert.equal(await jobs.enqueue('deadly', 7), true);
-      assert.equal(await dueInS(), restS, 'what is due is queued for later');
+      await isDueIn(restS);
       await client.query(`delete from maintenance_jobs where kind = 'deadly' and state = 'queued'`);
     }
     assert.equal(await jobs.enqueue('deadly', 8), true);
-    assert.equal(await dueInS(), 0, 'other pools do not wait');
+    await isDueIn(0);
     const listed = (await jobs.list(false, 100)).filter(({ kind }) => kind === 'deadly');
     assert.deepEqual(
       listed.map(({ state, poolId, lost }) => [state, poolId, lost]),
