@@ -14,6 +14,9 @@ export interface PackLimits {
   /** A delta, its base and its result are held in memory. */
   readonly deltaObjectBytesMax: number;
   readonly deltaDepthMax: number;
+  /** Parents that the commits of a pack may have together, and how many more for each of them: graphs are kept in memory. */
+  readonly parentsFree: number;
+  readonly parentsPerCommit: number;
   /** Bases kept between deltas; the rest is inflated again. */
   readonly baseCacheBytesMax: number;
   /** Bytes that inflating and applying deltas may make, of whatever pack, and how many more for each byte of the pack. */
@@ -30,6 +33,8 @@ export const DEFAULT_PACK_LIMITS: PackLimits = {
   commitBytesMax: 64 * 2 ** 20,
   deltaObjectBytesMax: 512 * 2 ** 20,
   deltaDepthMax: 4096,
+  parentsFree: 1_000_000,
+  parentsPerCommit: 8,
   baseCacheBytesMax: 96 * 2 ** 20,
   madeBytesFree: 8 * 2 ** 30,
   madeBytesPerPackByte: 1000,
@@ -45,6 +50,7 @@ export const STORED_PACK_LIMITS: PackLimits = {
   commitBytesMax: 2 ** 31,
   deltaObjectBytesMax: 2 ** 31,
   deltaDepthMax: 2 ** 31,
+  parentsFree: Number.MAX_SAFE_INTEGER,
   madeBytesFree: Number.MAX_SAFE_INTEGER,
 };
 

@@ -18,6 +18,7 @@ import {
 } from '../object/mod.ts';
 import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
+import type { PackLimits } from './limits.ts';
 
 const MODE_TREE = 0o40000;
 const MODE_GITLINK = 0o160000;
@@ -64,12 +65,16 @@ export class LinkCollector {
   /** A bit for each kind that links ask for (1 << kind), IN_PACK and the kind for objects of the pack. */
   #marks = new Uint16Array(1024);
   readonly #cursor: TreeCursor;
+  readonly #limits: Pick<PackLimits, 'parentsFree' | 'parentsPerCommit'>;
+  #commits = 0;
+  #parents = 0;
   #graph: Buffer[] = [];
   #graphBlocks: Buffer[] = [];
   #graphBytes = 0;
 
-  constructor(format: ObjectFormat) {
+  constructor(format: ObjectFormat, limits: Pick<PackLimits, 'parentsFree' | 'parentsPerCommit'>) {
     this.#format = format;
+    this.#limits = limits;
     this.#oids = new OidMap(oidLength(format), 512);
     this.#cursor = new TreeCursor(format);
   }
@@ -130,9 +135,19 @@ export class LinkCollector {
     if (commit.parents.length > PARENTS_MAX) {
       throw new PackError(`commit ${oid.toString('hex')} has ${commit.parents.length} parents, the limit is ${PARENTS_MAX}`);
     }
+    this.#countParents(commit.parents.length);
     this.#mark(commit.tree, 0, 1 << KIND_TREE);
     for (const parent of commit.parents) this.#mark(parent, 0, 1 << KIND_COMMIT);
     this.#record(encodeCommitRecord(oid, commit));
+  }
+
+  /** A delta of a few bytes repeats the many parents of its base: what a commit adds to the graph has nothing to do with its bytes in the pack. */
+  #countParents(count: number): void {
+    this.#parents += count;
+    this.#commits++;
+    const limit = this.#limits.parentsFree + this.#limits.parentsPerCommit * this.#commits;
+    if (this.#parents <= limit) return;
+    throw new PackError(`${this.#commits} commits have ${this.#parents} parents, the limit is ${limit}`, { limit });
   }
 
   #visitTag(oid: Buffer, data: Buffer): void {

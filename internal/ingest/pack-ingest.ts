@@ -65,7 +65,7 @@ export class PackIngest {
     this.#options = options;
     this.#meter = new WorkMeter(options.limits, options.madeBytesMax);
     const { format, limits, cutBytesMin, large } = options;
-    this.#links = new LinkCollector(format);
+    this.#links = new LinkCollector(format, limits);
     const entries = () => this.entries;
     this.#visitor = new ObjectVisitor(entries, options.checker, this.#links, options.keepTrees ? this.trees : null);
     this.#names = new ObjectNames(format, options.detectCollisions, entries, this.#visitor);

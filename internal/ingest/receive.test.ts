@@ -293,3 +293,23 @@ test('an aborted reception lets go of its worker and its files', async () => {
   );
   assert.deepEqual(readdirSync(spool), []);
 });
+
+test('commits that repeat the many parents of others by deltas are refused, however small the pack', async () => {
+  const parents = Array.from({ length: 40 }, (_, i) => i.toString(16).padStart(40, '0'));
+  const octopus = commitBody(oidOf('tree', ''), parents, 'octopus\n');
+  const entries = [entry('tree', ''), entry('commit', octopus)];
+  for (let i = 0, distance = entries[1]!.length; i < 30; i++) {
+    const text = `${i}\n`.padStart(4, '0');
+    const ops = [{ copy: [0, octopus.length] as const }, { insert: text }];
+    entries.push(ofsDelta(distance, buildDelta(octopus.length, octopus.length + 4, ops)));
+    distance += entries.at(-1)!.length;
+  }
+  for (const [, given] of WAYS) {
+    const limits = { parentsFree: 500, parentsPerCommit: 8 };
+    await assert.rejects(
+      receive(buildPack(entries), { ...given, limits }),
+      /^PackError: 16 commits have 640 parents, the limit is 628$/,
+    );
+    await (await receive(buildPack(entries), given)).dispose();
+  }
+});

@@ -40,7 +40,7 @@ function resolveRoots({ fd, available, entries, links, roots, options, cutBytesM
   meter.countWith(made);
   const table = EntryTable.of(entries);
   const checker = new ObjectChecker(format, severities);
-  const collector = new LinkCollector(format);
+  const collector = new LinkCollector(format, limits);
   const visitor = new ObjectVisitor(() => table, checker, collector, null, faulty);
   const names = new ObjectNames(format, detectCollisions ?? false, () => table, visitor);
   const tools = takeTools();
