@@ -108,4 +108,16 @@ describe('patterns of a sparse specification', () => {
     assert.equal(evil.verdict('a'.repeat(4000), false), null);
     assert.equal(evil.verdict(`${'a/'.repeat(2000)}y`, false), null);
   });
+
+  test('that take too long, on one path or on many, are given up', () => {
+    const long = 'a'.repeat(4000);
+    const star = `${'*a'.repeat(20)}b\n`;
+    assert.equal(new SparsePatterns(star).verdict(long, false), null);
+    const tooLong = { code: 'fetch-refused', message: /the patterns of the sparse filter take too long/ };
+    assert.throws(() => new SparsePatterns(star.repeat(400)).verdict(long, false), tooLong);
+    const patterns = new SparsePatterns(star, 1_000_000);
+    for (let i = 0; i < 5; i++) patterns.verdict(long, false);
+    assert.throws(() => patterns.verdict(long, false), tooLong);
+    assert.throws(() => new SparsePatterns('x', 100).spend(101), tooLong);
+  });
 });

@@ -1,3 +1,5 @@
+import { FetchRefusal } from './negotiate.ts';
+
 /** What a list of patterns says of a path: null when none matches, so that its folder decides. */
 export type SparseVerdict = boolean | null;
 
@@ -23,14 +25,22 @@ interface Pattern {
 
 const SLASH = 0x2f;
 
+/** Steps that one list of patterns may take in a request: some seconds, in which others have their turns. */
+const STEPS_MAX = 1e9;
+/** Steps for one path: nobody else has a turn meanwhile. */
+const PATH_STEPS_MAX = 3e7;
+
 /**
  * Patterns of a sparse specification, in the grammar of gitignore: the last one that matches decides. Paths and patterns are binary strings.
- * Matching takes time in proportion to pattern times path, whatever the pattern: whoever may push may write one.
+ * Matching takes time in proportion to pattern times path, whatever the pattern: whoever may push may write one, and trees that are met by
+ * more paths than there are atoms. So steps are counted.
  */
 export class SparsePatterns {
   readonly #patterns: readonly Pattern[];
+  #left: number;
 
-  constructor(text: string) {
+  constructor(text: string, stepsMax = STEPS_MAX) {
+    this.#left = stepsMax;
     this.#patterns = text
       .replace(/^\xef\xbb\xbf/, '')
       .split('\n')
@@ -39,14 +49,31 @@ export class SparsePatterns {
       .reverse();
   }
 
+  /** @throws FetchRefusal when all paths so far, or this one, have taken too many steps */
   verdict(path: string, isFolder: boolean): SparseVerdict {
     const name = path.slice(path.lastIndexOf('/') + 1);
+    const room = Math.min(this.#left, PATH_STEPS_MAX);
+    const meter = { left: room };
+    let verdict: SparseVerdict = null;
     for (const pattern of this.#patterns) {
       if (pattern.foldersOnly && !isFolder) continue;
-      if (matches(pattern.tokens, pattern.nameOnly ? name : path)) return !pattern.isNegative;
+      if (!matches(pattern.tokens, pattern.nameOnly ? name : path, meter)) continue;
+      verdict = !pattern.isNegative;
+      break;
     }
-    return null;
+    this.#left -= room - meter.left;
+    return verdict;
   }
+
+  /** Counts work that is done for the patterns elsewhere. @throws FetchRefusal */
+  spend(steps: number): void {
+    this.#left -= steps;
+    if (this.#left < 0) throw tooMuchWork();
+  }
+}
+
+function tooMuchWork(): FetchRefusal {
+  return new FetchRefusal('upload-pack: the patterns of the sparse filter take too long on these trees');
 }
 
 function parsePattern(line: string): Pattern | null {
@@ -180,7 +207,7 @@ function codeAt(text: string, at: number): { code: number; end: number } {
 }
 
 /** Follows all ways through the tokens at once; state i means that the first i tokens are matched. */
-function matches(tokens: readonly Token[], path: string): boolean {
+function matches(tokens: readonly Token[], path: string, meter: { left: number }): boolean {
   const count = tokens.length;
   let now = new Uint8Array(count + 1);
   let next = new Uint8Array(count + 1);
@@ -190,6 +217,8 @@ function matches(tokens: readonly Token[], path: string): boolean {
   skipEmpty(tokens, now, inside);
   for (let at = 0; at < path.length; at++) {
     const code = path.charCodeAt(at);
+    meter.left -= count + 1;
+    if (meter.left < 0) throw tooMuchWork();
     next.fill(0);
     let alive = false;
     for (let i = 0; i < count; i++) {

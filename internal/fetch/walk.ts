@@ -141,6 +141,8 @@ class PlacedWalk {
     const below: { oid: Buffer; path: string; frames: readonly boolean[] }[] = [];
     const blobs: Buffer[] = [];
     while (cursor.next()) {
+      const turn = breath();
+      if (turn) await turn;
       const kind = kindOfMode(cursor.mode);
       if (kind === 0) continue;
       const name = path + cursor.name().toString('latin1');
@@ -165,6 +167,8 @@ class PlacedWalk {
     if (this.#filter.sparse.length > 0) {
       const key = `${hex} ${path} ${depth}`;
       if (this.#enteredPaths.has(key)) return true;
+      // Each is kept: a thousand million steps are 125 MB of them.
+      this.#filter.sparse[0]!.spend(8 * key.length);
       this.#enteredPaths.add(key);
       return false;
     }

@@ -6,6 +6,7 @@ import {
   commitBody,
   describeOnStores,
   entry,
+  fetchCommand,
   git,
   oidOf,
   packet,
@@ -13,6 +14,7 @@ import {
   refDelta,
   refusalOf,
   scratchFolder,
+  sendFetch,
   sendPush,
   treeBody,
   wireRequest,
@@ -188,5 +190,37 @@ describeOnStores('a hostile push', {}, (server) => {
     await git(['clone', '-q', '--mirror', url, clone]);
     await git(['fsck', '--strict'], { cwd: clone });
     assert.equal(await git(['cat-file', 'blob', oidOf('blob', two)], { cwd: clone }), two.toString());
+  });
+
+  test('whose trees are met by more paths than there are atoms is taken, and a filter by paths of it is given up', async () => {
+    const patterns = Buffer.from('/*\n!*.txt\n');
+    const objects: Buffer[] = [patterns];
+    let below = BLOB_OID;
+    for (let level = 0; level < 40; level++) {
+      const mode = level === 0 ? '100644' : '40000';
+      const tree = treeBody(['a', 'b', 'c', 'd'].map((letter) => [mode, letter.repeat(400), below]));
+      objects.push(tree);
+      below = oidOf('tree', tree);
+    }
+    const root = treeBody([
+      ['100644', 'patterns', oidOf('blob', patterns)],
+      ['40000', 'top', below],
+    ]);
+    const commit = commitBody(oidOf('tree', root), [BASE], 'paths\n');
+    const tip = oidOf('commit', commit);
+    const pack = buildPack([
+      ...objects.map((data, i) => entry(i === 0 ? 'blob' : 'tree', data)),
+      entry('tree', root),
+      entry('commit', commit),
+    ]);
+    assert.equal(refusalOf(await sendPush(url, [[ZERO_OID, tip, 'refs/heads/paths']], pack)), undefined);
+    const ask = (...filter: string[]) => sendFetch(url, fetchCommand([tip], [], [...filter, 'done']));
+    const [sparse, plain] = await Promise.all([ask('filter sparse:oid=paths:patterns'), ask()]);
+    assert.match(
+      sparse.body.toString('latin1'),
+      /ERR upload-pack: the patterns of the sparse filter take too long on these trees/,
+    );
+    for (const answer of [plain, await ask('filter blob:none'), await ask('filter tree:30')])
+      assert.ok(answer.body.includes('PACK'));
   });
 });
