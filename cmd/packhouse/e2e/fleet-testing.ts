@@ -6,6 +6,7 @@ import {
   FLUSH_PACKET,
   fetchCommand,
   git,
+  makeRepository,
   packet,
   readPackets,
   scratchFolder,
@@ -112,7 +113,9 @@ export class Reader {
     await Promise.all(all);
     const clone = join(scratchFolder(), 'c.git');
     if (++this.fetches % 4 !== 0) return;
-    await git(['clone', '-q', '--mirror', this.#server(), clone]);
+    await makeRepository('sha1', clone);
+    // Others delete theirs meanwhile.
+    await git(['fetch', '-q', this.#server(), `+${this.#prefix}*:${this.#prefix}*`], { cwd: clone });
     await git(['fsck', '--strict', '--full'], { cwd: clone });
     for (const [ref, value] of this.#refs) assert.equal(await git(['rev-parse', ref], { cwd: clone }), value);
   }
