@@ -136,3 +136,21 @@ test('a tree that is looked at by what is new in it is what a look at all of it 
   // Else the test says nothing.
   assert.ok(seen.left > 200 && seen.taken > 0.8 * seen.sound, JSON.stringify(seen));
 });
+
+test('new directories that would each look back over thousands of names leave the tree to be checked whole', () => {
+  const oid = Buffer.alloc(20, 7);
+  const depth = 300;
+  const files = Array.from(
+    { length: 20_000 },
+    (_, i): Entry => ['100644', `a${'-'.repeat(depth + 1)}${String(i).padStart(5, '0')}`, oid],
+  );
+  const folders = Array.from({ length: depth }, (_, i): Entry => ['40000', `a${'-'.repeat(depth - i)}`, oid]);
+  const [base, tree] = [treeOf(files), treeOf([...files, ...folders])];
+  const starts = files.map((_, i) => (i * base.length) / files.length);
+  const copies = { count: 1, from: Uint32Array.of(0), to: Uint32Array.of(0), lengths: Uint32Array.of(base.length) };
+  const checker = new ObjectChecker('sha1', STRICT_SEVERITIES);
+  let looked = 0;
+  const count = checker.checkChangedTree(tree, Uint32Array.from([...starts, base.length]), copies, () => void looked++);
+  assert.deepEqual([count, looked], [-1, 0]);
+  assert.deepEqual(checker.check(2, tree), []);
+});

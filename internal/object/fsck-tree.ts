@@ -21,6 +21,8 @@ const DOT = 0x2e;
 const SLASH = 0x2f;
 const BACKSLASH = 0x5c;
 const ZERO = 0x30;
+/** Names that a new directory is compared with; behind so many the whole tree is checked. */
+const LOOKED_BACK_MAX = 100;
 /** Longer names trouble file systems and clients; git's default for `largePathname`. */
 const NAME_BYTES_MAX = 4096;
 
@@ -194,10 +196,14 @@ export class TreeChecker {
     return next1 < next2;
   }
 
-  /** Whether one of the entries so far, from the last one back as far as names begin with this one, has it. */
+  /**
+   * Whether one of the entries so far, from the last one back as far as names begin with this one, has it. True as well when these are many: names
+   * can be made that each look back over all others.
+   */
   #isRepeated(data: Buffer, start: number, end: number, count: number): boolean {
     const length = end - start;
     for (let i = count - 1; i >= 0; i--) {
+      if (i < count - LOOKED_BACK_MAX) return true;
       let at = this.#shape[i]!;
       while (data[at] !== SPACE) at++;
       at++;
