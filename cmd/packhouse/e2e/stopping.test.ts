@@ -41,13 +41,22 @@ async function until(holds: () => boolean | Promise<boolean>, what: string): Pro
   }
 }
 
-/** A repository with a commit of random bytes, in files that are one large blob in the long form. */
-async function largeRepository(bytes: number): Promise<string> {
+const repositories = new Map<number, Promise<string>>();
+
+/** A repository with a commit of random bytes, the same for all who ask; in the long form its files are large blobs. */
+function largeRepository(bytes: number): Promise<string> {
+  const known = repositories.get(bytes) ?? makeLargeRepository(bytes);
+  repositories.set(bytes, known);
+  return known;
+}
+
+async function makeLargeRepository(bytes: number): Promise<string> {
   const local = await makeRepository();
+  await git(['config', 'core.compression', '0'], { cwd: local });
   const importer = new FastImport(1_760_000_000);
+  const fileBytes = IS_LONG ? 64 << 20 : 1_000_000;
   const files: Record<string, Buffer> = {};
-  if (IS_LONG) for (let i = 0; i * (64 << 20) < bytes; i++) files[`f${i}`] = seededBytes(i + 1, 64 << 20);
-  else for (let i = 0; i * 1_000_000 < bytes; i++) files[`f${i}`] = seededBytes(i + 1, 1_000_000);
+  for (let i = 0; i * fileBytes < bytes; i++) files[`f${i}`] = seededBytes(i + 1, fileBytes);
   importer.commit('refs/heads/main', files, { parents: [] });
   await importer.into(local);
   return local;
