@@ -65,7 +65,8 @@ export interface TestPeer {
   readonly url: string;
   readonly pid: number;
   log(): string;
-  stop(): Promise<number | null>;
+  /** SIGTERM, and SIGKILL after a minute or as long as is told; resolves with the exit code. */
+  stop(waitMsMax?: number): Promise<number | null>;
   kill9(): Promise<void>;
   /** Resolves when the process is gone, whyever: with its exit code, null when it was killed. */
   exited(): Promise<number | null>;
@@ -161,7 +162,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
           return peer.pid;
         },
         log: () => peer.log,
-        stop: () => peer.stop(),
+        stop: (waitMsMax) => peer.stop(waitMsMax),
         kill9: () => peer.kill(),
         exited: () => peer.exited(),
         async restart(other) {
@@ -228,11 +229,11 @@ class Running {
     throw new Error(`the server did not become ready: ${said}\n${this.log.slice(-4000)}`);
   }
 
-  async stop(): Promise<number | null> {
+  async stop(waitMsMax = STOP_WAIT_MS_MAX): Promise<number | null> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return this.#exit;
     child.kill('SIGTERM');
-    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_WAIT_MS_MAX);
+    const timer = setTimeout(() => child.kill('SIGKILL'), waitMsMax);
     const code = await this.#exit;
     clearTimeout(timer);
     return code;
