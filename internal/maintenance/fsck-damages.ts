@@ -83,7 +83,8 @@ export const DAMAGES: readonly Damage[] = [
     what: 'a size in the object index',
     sql: `${block} sizes[5] = sizes[5] + 1 ${ofStore}`,
     says: [/^index: pack \d+ offset \d+ oid [0-9a-f]{40}: object_blocks says size \d+ for \d+$/],
-    only: ['index'],
+    // A tree or commit of another size than the index says is not read on the way from refs.
+    only: ['index', 'link'],
   },
   {
     what: 'an offset in the object index',

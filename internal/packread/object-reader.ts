@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
-import { kindName, oidLength } from '../object/mod.ts';
+import { KIND_COMMIT, KIND_TAG, kindName, oidLength } from '../object/mod.ts';
 import {
   applyDelta,
   ENTRY_HEADER_BYTES_MAX,
@@ -255,11 +255,9 @@ export class ObjectReader {
 /** The object, which must be what its location says. A header that was damaged may still be one, of another object. @throws PackhouseError */
 function asStored(object: StoredObject, { pack, offset, kind, sizeBytes }: Location): StoredObject {
   if (object.kind === kind && object.data.length === sizeBytes) return object;
-  const [found, stored] = [
-    [object.kind, object.data.length],
-    [kind, sizeBytes],
-  ].map(([number, bytes]) => `a ${kindName(number!)} of ${bytes} bytes`);
-  throw corrupt(pack, offset, `${found} stands where ${stored} was stored`);
+  const stored = kind >= KIND_COMMIT && kind <= KIND_TAG ? kindName(kind) : `kind ${kind}`;
+  const found = `${kindName(object.kind)} of ${object.data.length} bytes`;
+  throw corrupt(pack, offset, `a ${found} stands where a ${stored} of ${sizeBytes} bytes was stored`);
 }
 
 function startAt(place: Place): Descent {
