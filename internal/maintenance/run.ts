@@ -29,7 +29,7 @@ const ATTEMPTS_MAX = 8;
 const LOST_MAX = 5;
 /** Of the lease: the rest that such a job has at first, and at most. */
 const LOST_REST = 1 / 6;
-const LOST_REST_MAX = 1440;
+const LOST_REST_MAX = 60;
 const BACKOFF_MS_MIN = 10_000;
 const BACKOFF_MS_MAX = 3_600_000;
 /** What ended is kept so long for people to look at; what was done of a single pool, of which there may be many, for less. */
