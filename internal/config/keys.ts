@@ -74,6 +74,7 @@ export const KEYS = {
   'store.s3.access_key_id': text('', "Access key; empty takes the SDK's usual sources."),
   'store.s3.secret_access_key': secret('value', 'Secret that belongs to the access key.'),
   'store.s3.path_style': flag(true, 'Bucket in the path of the URL instead of in the host name (Ceph RGW wants the path).'),
+  'store.s3.idle_timeout': duration('30s', 'A request on whose connection nothing moves for this long is tried again.', TIMER),
   'store.s3.create_bucket': flag(true, 'Create the bucket at start when it is missing.'),
 
   'log.level': choice(['debug', 'info', 'warn', 'error', 'silent'], 'info', 'The least severe messages that are written.'),

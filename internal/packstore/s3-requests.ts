@@ -22,7 +22,7 @@ export interface S3ConnectionOptions {
   /** 5,000 unless told. */
   readonly connectTimeoutMilliseconds?: number;
   /** A connection on which nothing moves for so long is given up; 30,000 unless told. */
-  readonly idleTimeoutMilliseconds?: number;
+  readonly idleTimeoutMs?: number;
   /** From a request's first byte to its answer's head; 120,000 unless told. */
   readonly answerTimeoutMilliseconds?: number;
 }
@@ -156,7 +156,7 @@ function createClient(options: S3ConnectionOptions): S3Client {
     expectContinueHeader: false,
     requestHandler: {
       connectionTimeout: options.connectTimeoutMilliseconds ?? 5_000,
-      socketTimeout: options.idleTimeoutMilliseconds ?? 30_000,
+      socketTimeout: options.idleTimeoutMs ?? 30_000,
       requestTimeout: options.answerTimeoutMilliseconds ?? 120_000,
       throwOnRequestTimeout: true,
       httpAgent: agent,

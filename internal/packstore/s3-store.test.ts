@@ -37,7 +37,7 @@ test('s3: an endpoint that never answers is given up', async () => {
     requests += 1;
   };
   await withServer(silent, async (endpoint) => {
-    for (const limits of [{ idleTimeoutMilliseconds: 60 }, { answerTimeoutMilliseconds: 60 }]) {
+    for (const limits of [{ idleTimeoutMs: 60 }, { answerTimeoutMilliseconds: 60 }]) {
       requests = 0;
       const store = storeAt(endpoint, { triesMax: 2, ...limits });
       const error = await errorOf(store.get('a', range));
@@ -99,7 +99,7 @@ test('s3: a body that stalls or breaks off is asked for again, and given up afte
       else outgoing.end('abcd');
     };
     await withServer(handler, async (endpoint) => {
-      const store = storeAt(endpoint, { idleTimeoutMilliseconds: 100 });
+      const store = storeAt(endpoint, { idleTimeoutMs: 100 });
       assert.equal((await store.get('a', range)).toString(), 'abcd');
       assert.equal(requests, 3);
       requests = 0;

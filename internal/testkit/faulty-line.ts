@@ -5,11 +5,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * What a line does with a request:
- * - `refuse` (503), `fail` (500), `hang-up`: the service does not hear of it;
+ * - `refuse` (503), `fail` (500), `hang-up`, `stall`: the service does not hear of it; in the last case nothing comes, and the connection stays;
  * - `damage-body`: a bit of its body turns on the way;
- * - `lose-answer`, `cut-answer`, `flip-answer`, `drip`: it is done, and its answer does not come, ends early, has another bit, or comes slowly.
+ * - `lose-answer`, `cut-answer`, `stall-answer`, `flip-answer`, `drip`: it is done, and the connection ends before its answer or within, or
+ *   stays silent from the middle on, or the answer has another bit, or comes slowly.
  */
-export type Trick = 'refuse' | 'fail' | 'hang-up' | 'damage-body' | 'lose-answer' | 'cut-answer' | 'flip-answer' | 'drip';
+export type Trick =
+  | 'refuse'
+  | 'fail'
+  | 'hang-up'
+  | 'stall'
+  | 'damage-body'
+  | 'lose-answer'
+  | 'cut-answer'
+  | 'stall-answer'
+  | 'flip-answer'
+  | 'drip';
 
 /** Told what a request is (`GET /bucket/key`): the trick to play on it. */
 export type TrickFor = (what: string) => Trick | undefined;
@@ -43,6 +54,7 @@ async function play(endpoint: string, trickFor: TrickFor, incoming: IncomingMess
   const body = await readAll(incoming).catch(() => null);
   if (body === null) return;
   const trick = trickFor(`${incoming.method} ${incoming.url}`);
+  if (trick === 'stall') return;
   if (trick === 'hang-up') return void outgoing.destroy();
   if (trick === 'refuse' || trick === 'fail') return void outgoing.writeHead(trick === 'fail' ? 500 : 503).end();
   if (trick === 'damage-body') turnBit(body);
@@ -52,6 +64,7 @@ async function play(endpoint: string, trickFor: TrickFor, incoming: IncomingMess
   if (trick === 'flip-answer') turnBit(answer);
   outgoing.writeHead(passed.answer.statusCode ?? 500, passed.answer.headers);
   if (trick === 'cut-answer') return void outgoing.write(answer.subarray(0, answer.length >> 1), () => outgoing.destroy());
+  if (trick === 'stall-answer') return void outgoing.write(answer.subarray(0, answer.length >> 1));
   if (trick === 'drip') {
     const step = Math.max(1, Math.ceil(answer.length / DRIP_PIECES));
     for (let at = 0; at < answer.length && !outgoing.destroyed; at += step) {

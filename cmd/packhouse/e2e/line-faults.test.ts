@@ -11,7 +11,18 @@ import {
 import { FaultPushes, figuresLine, noFigures, SMALL_IS_LARGE } from './fault-pushes-testing.ts';
 import { assertNothingLeft } from './leftovers-testing.ts';
 
-const TRICKS: readonly Trick[] = ['refuse', 'fail', 'hang-up', 'damage-body', 'lose-answer', 'cut-answer', 'flip-answer', 'drip'];
+const TRICKS: readonly Trick[] = [
+  'refuse',
+  'fail',
+  'hang-up',
+  'stall',
+  'damage-body',
+  'lose-answer',
+  'cut-answer',
+  'stall-answer',
+  'flip-answer',
+  'drip',
+];
 const TRIES_MAX = 5;
 const isShort = process.env.TORTURE_SECONDS === undefined;
 const SEED = Number(process.env.TORTURE_SEED ?? 1);
@@ -23,6 +34,7 @@ const ENV = {
   PACKHOUSE_MAINTENANCE_LEASE: '1s',
   PACKHOUSE_SWEEP_RETENTION: '0s',
   PACKHOUSE_SWEEP_CONDEMNED_PERCENT_MAX: '100',
+  PACKHOUSE_STORE_S3_IDLE_TIMEOUT: '1s',
 };
 
 describe('a line to the object store', { skip }, () => {
