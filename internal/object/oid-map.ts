@@ -28,7 +28,7 @@ export class OidMap {
     while (capacity < expected * 2) capacity *= 2;
     this.#table = new Int32Array(capacity).fill(-1);
     this.#mask = capacity - 1;
-    this.#slab = Buffer.allocUnsafe(Math.max(16, expected) * oidBytes);
+    this.#slab = Buffer.allocUnsafeSlow(Math.max(16, expected) * oidBytes);
   }
 
   /** Another set of the same oids under the same indexes. */
@@ -92,7 +92,7 @@ export class OidMap {
     const index = this.#size++;
     const width = this.oidBytes;
     if (this.#slab.length < this.#size * width) {
-      const grown = Buffer.allocUnsafe(this.#slab.length * 2);
+      const grown = Buffer.allocUnsafeSlow(this.#slab.length * 2);
       this.#slab.copy(grown);
       this.#slab = grown;
     }

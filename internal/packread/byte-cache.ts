@@ -1,3 +1,5 @@
+import { keepBytes } from '../base/mod.ts';
+
 /** Least recently used buffers, bounded by their bytes. Everything in it is immutable, so an entry is never stale, only absent. */
 export class ByteCache {
   readonly #bytesMax: number;
@@ -45,7 +47,7 @@ export class ByteCache {
       this.#entries.delete(key);
     }
     if (value.length > this.#bytesMax) return;
-    this.#entries.set(key, value);
+    this.#entries.set(key, keepBytes(value));
     this.#bytes += value.length;
     for (const [oldest, buffer] of this.#entries) {
       if (this.#bytes <= this.#bytesMax) break;

@@ -1,3 +1,4 @@
+import { keepBytes } from '../base/mod.ts';
 import type { ObjectBlock, Pack } from '../catalog/mod.ts';
 
 /** Where one object is stored. */
@@ -17,6 +18,15 @@ export interface Copy {
   readonly pack: Pack;
   readonly block: ObjectBlock;
   readonly row: number;
+}
+
+/** A pack and a block of its index as they are kept, see `keepBytes`. */
+export function keptPack(pack: Pack): Pack {
+  return { ...pack, checksum: keepBytes(pack.checksum), tips: keepBytes(pack.tips) };
+}
+
+export function keptBlock(block: ObjectBlock): ObjectBlock {
+  return { ...block, oids: keepBytes(block.oids) };
 }
 
 export function older(tail: Location | null, store: Location): Location {

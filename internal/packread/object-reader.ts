@@ -1,4 +1,4 @@
-import { PackhouseError } from '../base/mod.ts';
+import { keepBytes, PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { KIND_COMMIT, KIND_TAG, kindName, oidLength } from '../object/mod.ts';
 import {
@@ -52,6 +52,9 @@ const ROOM_SLACK_SHIFT = 6;
 const CHUNKED_BYTES_MAX = 64 << 20;
 /** What a byte of a zlib stream can stand for, and some more for the header before it. */
 const INFLATED_PER_BYTE_MAX = 1100;
+/** One for all pools: an entry is inflated without a wait in between, and each decoder takes 60 KiB. */
+const inflater = new Inflater();
+
 /** More unsound objects than this are no accident of the way. */
 const DOUBTED_MAX = 1000;
 
@@ -65,7 +68,6 @@ export class ObjectReader {
   readonly #oidBytes: number;
   /** Large blobs, for whoever does not want them whole. */
   readonly chunked: ChunkedBlobs;
-  readonly #inflater = new Inflater();
   readonly #header = emptyEntryHeader();
   readonly #cache = new Map<string, StoredObject>();
   #cacheBytes = 0;
@@ -189,7 +191,7 @@ export class ObjectReader {
 
   #keep(key: string, object: StoredObject): StoredObject {
     if (object.data.length > OBJECT_CACHED_BYTES_MAX) return object;
-    this.#cache.set(key, object);
+    this.#cache.set(key, { kind: object.kind, data: keepBytes(object.data) });
     this.#cacheBytes += object.data.length + 100;
     for (const [oldest, old] of this.#cache) {
       if (this.#cacheBytes <= OBJECT_CACHE_BYTES) break;
@@ -216,7 +218,7 @@ export class ObjectReader {
         if (header.size > (pack.lengthBytes - offset) * INFLATED_PER_BYTE_MAX)
           throw corrupt(pack, offset, `entry claims ${header.size} bytes, more than the rest of the pack can hold`);
         const data = Buffer.allocUnsafe(header.size + 1);
-        const consumed = this.#inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
+        const consumed = inflater.inflateInto(bytes, header.headerBytes, bytes.length, data, 0, header.size);
         if (consumed >= 0) {
           const base =
             header.type === ENTRY_REF_DELTA ? Buffer.from(bytes.subarray(header.baseAt, header.baseAt + this.#oidBytes)) : null;

@@ -159,8 +159,7 @@ export class PackBytes {
     for (let block = from; block < to; block++) {
       const at = (block - from) * BLOCK_BYTES;
       const view = bytes.subarray(at, at + BLOCK_BYTES);
-      // A block that shares memory with others would keep them all alive: the bound counts each block's own bytes only.
-      this.#cache.set(blockKey(pack, block), to - from === 1 ? view : Buffer.from(view));
+      this.#cache.set(blockKey(pack, block), view);
     }
   }
 

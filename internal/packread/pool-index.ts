@@ -1,7 +1,7 @@
 import type { Catalog, ObjectBlock, Pack } from '../catalog/mod.ts';
 import { type ObjectFormat, OidMap, oidLength } from '../object/mod.ts';
 import { breath } from './breath.ts';
-import { type Copy, type Location, lastNotAbove, location, older } from './location.ts';
+import { type Copy, keptBlock, keptPack, type Location, lastNotAbove, location, older } from './location.ts';
 
 /** When a batch asks for more than this part of a pack's blocks, the pack's blocks are all loaded at once. */
 const WHOLE_LOAD_PART = 0.25;
@@ -63,8 +63,9 @@ export class PoolIndex {
   }
 
   /** Makes packs known; `blocks` spares the load where the caller has them. */
-  add(pack: Pack, blocks?: readonly ObjectBlock[]): void {
-    if (this.#packs.has(pack.id)) return;
+  add(added: Pack, blocks?: readonly ObjectBlock[]): void {
+    if (this.#packs.has(added.id)) return;
+    const pack = keptPack(added);
     this.#packs.set(pack.id, pack);
     if (pack.tier === 'tail') {
       if (blocks === undefined) this.#tailPending.push(pack.id);
@@ -92,8 +93,8 @@ export class PoolIndex {
   }
 
   #addTail(pack: Pack, blocks: readonly ObjectBlock[]): void {
-    this.#tailLoaded.set(pack.id, [...blocks]);
-    for (const block of blocks) {
+    this.#tailLoaded.set(pack.id, blocks.map(keptBlock));
+    for (const block of this.blocksOf(pack)) {
       for (let row = 0; row < block.kinds.length; row++) {
         const known = this.#tailMap.size;
         const at = this.#tailMap.add(block.oids, row * this.#oidBytes);
@@ -314,18 +315,18 @@ export class PoolIndex {
    * does not. Undefined when what is loaded cannot tell.
    */
   peekBases(pack: Pack, oids: Buffer, at: number): readonly Location[] | undefined {
-    const own = this.peekAmong(oids, at, (candidate) => candidate === pack);
+    const own = this.peekAmong(oids, at, (candidate) => candidate.id === pack.id);
     if (own === undefined) return undefined;
     if (own !== null && !pack.hasDuplicates && pack.tier === 'store') return [own];
     const places = own === null ? [] : [own];
     for (const store of this.#stores) {
-      if (store.pack === pack) continue;
+      if (store.pack.id === pack.id) continue;
       const hit = this.peekAmong(oids, at, (candidate) => candidate === store.pack);
       if (hit === undefined) return undefined;
       if (hit !== null) places.push(hit);
     }
     const tail = this.#tailMap.get(oids, at);
-    for (const copy of tail < 0 ? [] : this.#copies(tail)) if (copy.pack !== pack) places.push(location(copy));
+    for (const copy of tail < 0 ? [] : this.#copies(tail)) if (copy.pack.id !== pack.id) places.push(location(copy));
     return places;
   }
 

@@ -5,6 +5,8 @@ import { KIND_COMMIT, KIND_TAG, type ObjectFormat, OidMap, oidLength, readGraphR
 const UNKNOWN = 0;
 /** A graph whose list of parents is this many times longer than it has nodes is not copied any more. */
 const PARENTS_KEPT = 4;
+/** Most pools are small, and a process has many: room for more is doubled as they grow. */
+const NODES_AT_FIRST = 64;
 
 /**
  * The commits and tags of one pool in typed arrays. A node is a dense number; a commit has parents, a date, a generation number (one more
@@ -14,21 +16,21 @@ export class CommitGraph {
   readonly format: ObjectFormat;
   readonly oidBytes: number;
   #oids: OidMap;
-  #kinds = new Uint8Array(1024);
+  #kinds = new Uint8Array(NODES_AT_FIRST);
   /** Of a commit: seconds of its committer. */
-  #times = new Float64Array(1024);
-  #generations = new Uint32Array(1024);
+  #times = new Float64Array(NODES_AT_FIRST);
+  #generations = new Uint32Array(NODES_AT_FIRST);
   /** Where a node's parents start in #parents and how many there are. */
-  #parentsAt = new Uint32Array(1024);
-  #parentCounts = new Uint16Array(1024);
+  #parentsAt = new Uint32Array(NODES_AT_FIRST);
+  #parentCounts = new Uint16Array(NODES_AT_FIRST);
   /** Ordinal of the pack that a node's record came with. */
-  #packs = new Uint32Array(1024);
+  #packs = new Uint32Array(NODES_AT_FIRST);
   /** Root tree of a commit, or what a tag names. */
   #targets: Buffer;
   /** Tags of tags that were followed to their end. */
   readonly #peeled = new Map<number, { readonly kind: number; readonly oid: Buffer }>();
-  #targetKinds = new Uint8Array(1024);
-  #parents = new Uint32Array(1024);
+  #targetKinds = new Uint8Array(NODES_AT_FIRST);
+  #parents = new Uint32Array(NODES_AT_FIRST);
   #parentsUsed = 0;
   #packIds: number[] = [];
   /** Commits of each pack, by its ordinal. */
@@ -40,8 +42,8 @@ export class CommitGraph {
   constructor(format: ObjectFormat) {
     this.format = format;
     this.oidBytes = oidLength(format);
-    this.#oids = new OidMap(this.oidBytes, 512);
-    this.#targets = Buffer.alloc(1024 * this.oidBytes);
+    this.#oids = new OidMap(this.oidBytes, NODES_AT_FIRST);
+    this.#targets = Buffer.alloc(NODES_AT_FIRST * this.oidBytes);
   }
 
   get size(): number {

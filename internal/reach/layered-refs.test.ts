@@ -29,7 +29,7 @@ test('states one after the other tell what a sorted map tells, and earlier ones 
       }
       assert.equal(refs.size, known.size);
       const name = `refs/${random(600)}`;
-      assert.equal(refs.get(name), known.get(name));
+      assert.deepEqual(refs.get(name), known.get(name));
       assert.equal(refs.has(name), known.has(name));
       if (push % 7 > 0) continue;
       const sorted = [...known.values()].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));

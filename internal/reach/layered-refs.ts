@@ -1,3 +1,4 @@
+import { keepBytes } from '../base/mod.ts';
 import type { Ref, RepositoryState } from '../catalog/mod.ts';
 
 /** So many changes are kept aside, and the root of the number of refs more: then they are merged. */
@@ -22,7 +23,7 @@ export class LayeredRefs implements ReadonlyMap<string, Ref> {
   }
 
   static of(refs: Iterable<Ref>): LayeredRefs {
-    const whole = new Map([...refs].sort(byName).map((ref) => [ref.name, ref]));
+    const whole = new Map([...refs].sort(byName).map((ref) => [ref.name, kept(ref)]));
     return new LayeredRefs(whole, NO_CHANGES, whole.size);
   }
 
@@ -33,7 +34,7 @@ export class LayeredRefs implements ReadonlyMap<string, Ref> {
     for (const ref of changed) {
       const isThere = changes.has(ref.name) ? changes.get(ref.name) !== null : this.#whole.has(ref.name);
       if (ref.oid === null) changes.set(ref.name, null);
-      else changes.set(ref.name, ref);
+      else changes.set(ref.name, kept(ref));
       size += Number(ref.oid !== null) - Number(isThere);
     }
     const next = new LayeredRefs(this.#whole, changes, size);
@@ -74,6 +75,10 @@ export class LayeredRefs implements ReadonlyMap<string, Ref> {
     this.#merged ??= this.#changes.size === 0 ? this.#whole : merged(this.#whole, this.#changes);
     return this.#merged;
   }
+}
+
+function kept(ref: Ref): Ref {
+  return { ...ref, oid: keepBytes(ref.oid), peeled: ref.peeled && keepBytes(ref.peeled) };
 }
 
 const NO_CHANGES: ReadonlyMap<string, Ref | null> = new Map();
