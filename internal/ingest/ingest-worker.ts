@@ -11,6 +11,12 @@ import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
 /** How many work in this process. */
 let working = 0;
 
+/** A thread that has done its work stays for the next pack: it need not start, and its code is compiled. One of them at most, and not for long. */
+let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | null = null;
+const IDLE_MS_MAX = 300_000;
+/** One that worked on a pack of more objects gives its memory back. */
+const KEPT_OBJECTS_MAX = 100_000;
+
 /** With a small nursery, buffers that are not looked at any more give their memory back soon. */
 const LIMITS = { maxYoungGenerationSizeMb: 2 };
 
@@ -38,7 +44,7 @@ export class IngestWorker implements Worked {
     this.#findChunks = findChunks;
   }
 
-  async start(path: string, options: WorkOptions): Promise<void> {
+  start(path: string, options: WorkOptions): void {
     if (this.#worker !== null) return;
     const { port1, port2 } = new MessageChannel();
     port1.unref();
@@ -46,11 +52,7 @@ export class IngestWorker implements Worked {
     const found: FindAnswers = { port: port2, bell };
     const mayHaveHelp = options.mayHaveHelp ?? (working === 0 && availableParallelism() > 1);
     working++;
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: { path, options: { ...options, mayHaveHelp }, found: this.#findChunks === null ? null : found },
-      transferList: [port2],
-      resourceLimits: LIMITS,
-    });
+    const worker = takeIdle() ?? new Worker(new URL('./worker.ts', import.meta.url), { resourceLimits: LIMITS });
     this.#worker = worker;
     this.#answerPort = port1;
     worker.on('message', (message: FromWorker) => {
@@ -68,10 +70,8 @@ export class IngestWorker implements Worked {
     });
     worker.on('error', (error) => this.fail(error as Error));
     worker.on('exit', () => this.fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
-    await new Promise<void>((resolve, reject) => {
-      worker.once('online', resolve);
-      worker.once('error', reject);
-    });
+    const begin: ToWorker = { kind: 'begin', path, options: { ...options, mayHaveHelp }, found };
+    worker.postMessage(this.#findChunks === null ? { ...begin, found: null } : begin, this.#findChunks === null ? [] : [port2]);
   }
 
   async #find(sha256s: Buffer, port: MessagePort, bell: Int32Array): Promise<void> {
@@ -142,10 +142,21 @@ export class IngestWorker implements Worked {
 
   /** Forgets all of the conversation: it may begin afresh. */
   async reset(): Promise<void> {
-    this.#worker?.removeAllListeners();
+    if (this.#worker !== null) leave(this.#worker);
     await this.stop();
     this.#answers.length = 0;
     this.scanned = false;
+  }
+
+  /** Ends the conversation after it went well, about a pack of so many objects. */
+  async release(objects: number): Promise<void> {
+    const worker = this.#worker;
+    if (worker === null || this.failure !== null || idle !== null || objects > KEPT_OBJECTS_MAX) return this.stop();
+    this.tell({ kind: 'end' });
+    this.#worker = null;
+    working--;
+    this.#answerPort?.close();
+    keepIdle(worker);
   }
 
   async stop(): Promise<void> {
@@ -156,6 +167,34 @@ export class IngestWorker implements Worked {
     this.#answerPort?.close();
     await worker.terminate();
   }
+}
+
+const EVENTS = ['error', 'exit', 'message'] as const;
+
+/** Nobody hears of it any more. Not `removeAllListeners()`: Node has listeners of its own there. */
+function leave(worker: Worker): void {
+  for (const event of EVENTS) worker.removeAllListeners(event);
+}
+
+function keepIdle(worker: Worker): void {
+  leave(worker);
+  const drop = (): void => {
+    if (idle?.worker === worker) takeIdle();
+    void worker.terminate();
+  };
+  for (const event of EVENTS) worker.once(event, drop);
+  worker.unref();
+  idle = { worker, timer: setTimeout(drop, IDLE_MS_MAX).unref() };
+}
+
+function takeIdle(): Worker | null {
+  if (idle === null) return null;
+  const { worker, timer } = idle;
+  idle = null;
+  clearTimeout(timer);
+  leave(worker);
+  worker.ref();
+  return worker;
 }
 
 function buffer(bytes: Uint8Array): Buffer {

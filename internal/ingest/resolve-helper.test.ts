@@ -83,6 +83,9 @@ function packOfDeltas({ last = [] }: { last?: readonly DeltaOp[] } = {}): Buffer
   return pack.bytes();
 }
 
+/** Stays from pack to pack, as it does in a worker. */
+const helper = new ResolveHelper();
+
 /** What is verified of a pack, with or without a second thread; with one, only the first tree of this one is its own. */
 function verified(
   bytes: Buffer,
@@ -99,12 +102,12 @@ function verified(
       severities: DEFAULT_SEVERITIES,
       detectCollisions: true,
       chunking: CUT_SIZES,
-      mayHaveHelp,
     },
     (sha256s) => {
       const count = sha256s.length / 32;
       return { packIds: new Float64Array(count), offsets: new Float64Array(count), lengths: new Float64Array(count) };
     },
+    mayHaveHelp ? helper : null,
   );
   try {
     assert.equal(work.advance(bytes.length >>> 1, false), false);
@@ -117,6 +120,7 @@ function verified(
         return { pack: finished.pack, chunked: finished.chunked.map(({ oid }) => oid.toString('hex')).sort() };
     }
   } finally {
+    helper.release();
     work.close();
   }
 }

@@ -71,10 +71,13 @@ export class ResolveHelper {
   #port: MessagePort | null = null;
   readonly #bell = new Int32Array(new SharedArrayBuffer(4));
   #rings = 0;
+  #isReady = false;
 
-  /** Starts it when the pack is worth it. */
+  /** Makes it ready when the pack is worth it: starts it, if it is not there from an earlier pack. */
   prepare(entries: number, arrivedBytes: number): void {
-    if (this.#worker !== null || entries < ENTRIES_MIN || arrivedBytes < ARRIVED_BYTES_MIN) return;
+    if (this.#isReady || entries < ENTRIES_MIN || arrivedBytes < ARRIVED_BYTES_MIN) return;
+    this.#isReady = true;
+    if (this.#worker !== null) return;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#worker = new Worker(new URL('./resolve-worker.ts', import.meta.url), {
@@ -82,10 +85,11 @@ export class ResolveHelper {
       transferList: [port2],
       resourceLimits: RESOURCES,
     });
+    this.#worker.unref();
   }
 
   get isReady(): boolean {
-    return this.#worker !== null;
+    return this.#isReady;
   }
 
   begin(job: HelperJob): void {
@@ -108,9 +112,8 @@ export class ResolveHelper {
     }
   }
 
-  close(): void {
-    this.#port?.close();
-    void this.#worker?.terminate();
-    this.#worker = null;
+  /** The pack is done with; the thread stays for the next one. */
+  release(): void {
+    this.#isReady = false;
   }
 }

@@ -11,7 +11,7 @@ import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import type { PackLimits } from './limits.ts';
 import { PackIngest } from './pack-ingest.ts';
 import { MemorySource, type PackSource, SpoolSource } from './pack-source.ts';
-import { ResolveHelper } from './resolve-helper.ts';
+import type { ResolveHelper } from './resolve-helper.ts';
 import { rewriteWithout } from './rewrite.ts';
 import { type VerifiedPack, withChunked } from './verified-pack.ts';
 
@@ -66,17 +66,18 @@ export class PackWork {
   #chunked: readonly ChunkedBlob[] = [];
   #chunkedBases: Buffer = Buffer.alloc(0);
 
-  /** `find` asks the pool for chunks; it is there when the work may cut. */
+  /** `find` asks the pool for chunks; it is there when the work may cut. `helper` stays the caller's. */
   constructor(
     where: { readonly bytes: Buffer } | { readonly path: string },
     options: WorkOptions,
     find: ((sha256s: Buffer) => FoundChunks) | null = null,
+    helper: ResolveHelper | null = null,
   ) {
     this.#options = options;
     if (options.chunking && find !== null && 'path' in where) {
       this.#chunks = new ChunkWriter(options.chunking, options.format, `${where.path}.chunks`, find);
     }
-    this.#helper = options.mayHaveHelp && 'path' in where ? new ResolveHelper() : null;
+    this.#helper = helper;
     this.#keepTrees = 'bytes' in where;
     this.#path = 'path' in where ? where.path : null;
     this.#source = 'bytes' in where ? new MemorySource(where.bytes) : this.#open(where.path);
@@ -219,7 +220,6 @@ export class PackWork {
   }
 
   close(): void {
-    this.#helper?.close();
     this.#chunks?.close();
     this.#ingest.close();
     for (const fd of this.#fds) closeSync(fd);

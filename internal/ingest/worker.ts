@@ -1,15 +1,18 @@
-import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { codeOf, messageOf } from '../base/mod.ts';
+import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
+import { assert, codeOf, messageOf } from '../base/mod.ts';
 import type { FoundChunks } from './chunking-options.ts';
+import { ResolveHelper } from './resolve-helper.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
-/** What the main thread says: bytes were written, which base is needed next, a base is here, all bases were given. */
+/** What the main thread says: a pack begins, bytes of it were written, which base is needed next, a base is here, all bases were given, it is done with. */
 export type ToWorker =
+  | { readonly kind: 'begin'; readonly path: string; readonly options: WorkOptions; readonly found: FindAnswers | null }
   | { readonly kind: 'grow'; readonly available: number; readonly final: boolean }
   | { readonly kind: 'next-base' }
   | { readonly kind: 'base'; readonly oid: Uint8Array; readonly objectKind: number; readonly data: Uint8Array }
   | { readonly kind: 'large-base'; readonly oid: Uint8Array; readonly path: string; readonly sizeBytes: number }
-  | { readonly kind: 'finish' };
+  | { readonly kind: 'finish' }
+  | { readonly kind: 'end' };
 
 export type FromWorker =
   | { readonly kind: 'scanned' }
@@ -26,9 +29,9 @@ export interface FindAnswers {
   readonly bell: Int32Array<SharedArrayBuffer>;
 }
 
-const { path, options, found } = workerData as { path: string; options: WorkOptions; found: FindAnswers | null };
 const port = parentPort!;
-const work = new PackWork({ path }, options, found === null ? null : (sha256s) => find(found, sha256s));
+const helper = new ResolveHelper();
+let current: PackWork | null = null;
 let scanned = false;
 
 function answer(message: FromWorker): void {
@@ -51,7 +54,20 @@ function view(bytes: Uint8Array): Buffer {
 }
 
 function take(message: ToWorker): void {
-  if (message.kind === 'grow') {
+  if (message.kind === 'begin') {
+    const { path, options, found } = message;
+    scanned = false;
+    const finder = found === null ? null : (sha256s: Buffer) => find(found, sha256s);
+    current = new PackWork({ path }, options, finder, options.mayHaveHelp ? helper : null);
+    return;
+  }
+  const work = current;
+  assert(work !== null, 'a pack begins first');
+  if (message.kind === 'end') {
+    current = null;
+    helper.release();
+    work.close();
+  } else if (message.kind === 'grow') {
     if (scanned || !work.advance(message.available, message.final)) return;
     scanned = true;
     answer({ kind: 'scanned' });
