@@ -14,8 +14,9 @@ let working = 0;
 /** A thread that has done its work stays for the next pack: it need not start, and its code is compiled. One of them at most, and not for long. */
 let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | null = null;
 const IDLE_MS_MAX = 300_000;
-/** One that worked on a pack of more objects gives its memory back. */
+/** One that worked on more, or on blobs that were cut, gives its memory back: an idle thread collects no garbage. */
 const KEPT_OBJECTS_MAX = 100_000;
+const KEPT_BYTES_MAX = 64 << 20;
 
 /** With a small nursery, buffers that are not looked at any more give their memory back soon. */
 const LIMITS = { maxYoungGenerationSizeMb: 2 };
@@ -148,10 +149,11 @@ export class IngestWorker implements Worked {
     this.scanned = false;
   }
 
-  /** Ends the conversation after it went well, about a pack of so many objects. */
-  async release(objects: number): Promise<void> {
+  /** Ends the conversation after it went well. */
+  async release(pack: VerifiedPack, chunked: readonly ChunkedBlob[]): Promise<void> {
     const worker = this.#worker;
-    if (worker === null || this.failure !== null || idle !== null || objects > KEPT_OBJECTS_MAX) return this.stop();
+    const wasLarge = chunked.length > 0 || pack.objectCount > KEPT_OBJECTS_MAX || pack.lengthBytes > KEPT_BYTES_MAX;
+    if (worker === null || this.failure !== null || idle !== null || wasLarge) return this.stop();
     this.tell({ kind: 'end' });
     this.#worker = null;
     working--;

@@ -186,7 +186,7 @@ async function receiveInSpool(
     const written = await spool(body, held, path, worker, admission, options);
     await worker.hear('resolved');
     const { pack, bases, chunked, chunkPack } = await verify(worker, written, options, folder);
-    await worker.release(pack.objectCount);
+    await worker.release(pack, chunked);
     const kept = worker.rewritten ?? path;
     const isSmall = written <= (options.thinBytesMax ?? 0) && chunked.length === 0;
     return {
