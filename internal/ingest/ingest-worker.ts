@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import { assert, PackhouseError } from '../base/mod.ts';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { assert, leaveWorker, PackhouseError, SpareWorker } from '../base/mod.ts';
 import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
 import { PackError } from './errors.ts';
 import type { ExternalBase, LargeExternalBase } from './external-base.ts';
@@ -11,15 +11,10 @@ import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
 /** How many work in this process. */
 let working = 0;
 
-/** A thread that has done its work stays for the next pack: it need not start, and its code is compiled. One of them at most, and not for long. */
-let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | null = null;
-const IDLE_MS_MAX = 300_000;
+const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 300_000);
 /** One that worked on more, or on blobs that were cut, gives its memory back: an idle thread collects no garbage. */
 const KEPT_OBJECTS_MAX = 100_000;
 const KEPT_BYTES_MAX = 64 << 20;
-
-/** With a small nursery, buffers that are not looked at any more give their memory back soon. */
-const LIMITS = { maxYoungGenerationSizeMb: 2 };
 
 /** The steps after the scan, wherever the work is done. */
 export interface Worked {
@@ -53,7 +48,7 @@ export class IngestWorker implements Worked {
     const found: FindAnswers = { port: port2, bell };
     const mayHaveHelp = options.mayHaveHelp ?? (working === 0 && availableParallelism() > 1);
     working++;
-    const worker = takeIdle() ?? new Worker(new URL('./worker.ts', import.meta.url), { resourceLimits: LIMITS });
+    const worker = spare.take();
     this.#worker = worker;
     this.#answerPort = port1;
     worker.on('message', (message: FromWorker) => {
@@ -143,7 +138,7 @@ export class IngestWorker implements Worked {
 
   /** Forgets all of the conversation: it may begin afresh. */
   async reset(): Promise<void> {
-    if (this.#worker !== null) leave(this.#worker);
+    if (this.#worker !== null) leaveWorker(this.#worker);
     await this.stop();
     this.#answers.length = 0;
     this.scanned = false;
@@ -153,12 +148,12 @@ export class IngestWorker implements Worked {
   async release(pack: VerifiedPack, chunked: readonly ChunkedBlob[]): Promise<void> {
     const worker = this.#worker;
     const wasLarge = chunked.length > 0 || pack.objectCount > KEPT_OBJECTS_MAX || pack.lengthBytes > KEPT_BYTES_MAX;
-    if (worker === null || this.failure !== null || idle !== null || wasLarge) return this.stop();
+    if (worker === null || this.failure !== null || wasLarge) return this.stop();
     this.tell({ kind: 'end' });
     this.#worker = null;
     working--;
     this.#answerPort?.close();
-    keepIdle(worker);
+    spare.keep(worker);
   }
 
   async stop(): Promise<void> {
@@ -169,34 +164,6 @@ export class IngestWorker implements Worked {
     this.#answerPort?.close();
     await worker.terminate();
   }
-}
-
-const EVENTS = ['error', 'exit', 'message'] as const;
-
-/** Nobody hears of it any more. Not `removeAllListeners()`: Node has listeners of its own there. */
-function leave(worker: Worker): void {
-  for (const event of EVENTS) worker.removeAllListeners(event);
-}
-
-function keepIdle(worker: Worker): void {
-  leave(worker);
-  const drop = (): void => {
-    if (idle?.worker === worker) takeIdle();
-    void worker.terminate();
-  };
-  for (const event of EVENTS) worker.once(event, drop);
-  worker.unref();
-  idle = { worker, timer: setTimeout(drop, IDLE_MS_MAX).unref() };
-}
-
-function takeIdle(): Worker | null {
-  if (idle === null) return null;
-  const { worker, timer } = idle;
-  idle = null;
-  clearTimeout(timer);
-  leave(worker);
-  worker.ref();
-  return worker;
 }
 
 function buffer(bytes: Uint8Array): Buffer {

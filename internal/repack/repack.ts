@@ -1,19 +1,20 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PackhouseError } from '../base/mod.ts';
+import { PackhouseError, SpareWorker } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { makeSpoolFolder, type VerifiedPack } from '../ingest/mod.ts';
 import { oidLength } from '../object/mod.ts';
 import { encodeIdx } from '../packformat/mod.ts';
 import { ChunkedRows, flattenBlocks, withChunked } from './columns.ts';
 import { factsOf } from './facts.ts';
-import { keepWorker, takeWorker } from './idle-worker.ts';
 import { INPUTS_FILE, OUTPUT_FILE, OUTSIDE_FILE, type RepackJobOptions, type RepackJobResult } from './job.ts';
 import { unsound } from './object-table.ts';
 import type { RepackedPack, RepackInput } from './types.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
 
+/** To start a thread takes ten times longer than to repack a few hundred objects. */
+const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 5_000);
 /** After a larger job its worker is not kept: its heap would stay too. */
 const KEPT_BYTES_MAX = 8 << 20;
 
@@ -86,7 +87,7 @@ async function spoolPack(file: FileHandle, pack: Pack, { readPack, format, signa
 /** Runs the job in a worker and gives it the objects that it asks for. */
 async function runJob(input: RepackInput, options: RepackJobOptions): Promise<RepackJobResult> {
   const transferList = Object.values(options.input).map((column: Uint8Array) => column.buffer as ArrayBuffer);
-  const worker = takeWorker();
+  const worker = spare.take();
   const { promise, resolve, reject } = Promise.withResolvers<RepackJobResult>();
   const onAbort = (): void => reject(input.signal.reason as Error);
   input.signal.addEventListener('abort', onAbort, { once: true });
@@ -110,7 +111,7 @@ async function runJob(input: RepackInput, options: RepackJobOptions): Promise<Re
     return result;
   } finally {
     input.signal.removeEventListener('abort', onAbort);
-    if (isIdle) keepWorker(worker);
+    if (isIdle) spare.keep(worker);
     else await worker.terminate();
   }
 }
