@@ -9,5 +9,5 @@ export { armFailpoints, disarmFailpoints, FAILPOINTS, type Failpoint, failpoint 
 export { keepBytes } from './keep-bytes.ts';
 export { createLogger, type Logger, type LogLevel } from './log.ts';
 export { MemoryBudget, type MemoryClaim } from './memory-budget.ts';
-export { leaveWorker, SpareWorker } from './spare-worker.ts';
+export { leaveWorker, SpareWorker, WORKER_LIMITS } from './spare-worker.ts';
 export { growKernel, instantiateKernel } from './wasm.ts';

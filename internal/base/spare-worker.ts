@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 
 /** With a small nursery, what is not looked at any more gives its memory back soon: a third less at the peak, and faster. */
-const LIMITS = { maxYoungGenerationSizeMb: 2 };
+export const WORKER_LIMITS = { maxYoungGenerationSizeMb: 2 };
 const EVENTS = ['message', 'error', 'exit'] as const;
 
 /** Nobody hears of it any more. Only what was added: a worker listens to itself as well. */
@@ -21,7 +21,7 @@ export class SpareWorker {
   }
 
   take(): Worker {
-    if (this.#idle === null) return new Worker(this.#file, { resourceLimits: LIMITS });
+    if (this.#idle === null) return new Worker(this.#file, { resourceLimits: WORKER_LIMITS });
     const { worker, timer } = this.#idle;
     this.#idle = null;
     clearTimeout(timer);

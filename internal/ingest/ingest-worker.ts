@@ -45,7 +45,7 @@ export class IngestWorker implements Worked {
     const { port1, port2 } = new MessageChannel();
     port1.unref();
     const bell = new Int32Array(new SharedArrayBuffer(4));
-    const found: FindAnswers = { port: port2, bell };
+    const found: FindAnswers | null = this.#findChunks === null ? null : { port: port2, bell };
     const mayHaveHelp = options.mayHaveHelp ?? (working === 0 && availableParallelism() > 1);
     working++;
     const worker = spare.take();
@@ -67,7 +67,7 @@ export class IngestWorker implements Worked {
     worker.on('error', (error) => this.fail(error as Error));
     worker.on('exit', () => this.fail(new PackhouseError('worker-gone', 'the worker that verified the pack ended')));
     const begin: ToWorker = { kind: 'begin', path, options: { ...options, mayHaveHelp }, found };
-    worker.postMessage(this.#findChunks === null ? { ...begin, found: null } : begin, this.#findChunks === null ? [] : [port2]);
+    worker.postMessage(begin, found === null ? [] : [port2]);
   }
 
   async #find(sha256s: Buffer, port: MessagePort, bell: Int32Array): Promise<void> {

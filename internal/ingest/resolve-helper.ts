@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { PackhouseError } from '../base/mod.ts';
+import { PackhouseError, WORKER_LIMITS } from '../base/mod.ts';
 import type { SharedLinks } from './delta-links.ts';
 import type { SharedEntries } from './entry-table.ts';
 import { PackError } from './errors.ts';
@@ -10,8 +10,6 @@ import type { WorkOptions } from './work.ts';
 /** Packs of fewer entries are resolved before another thread has started. */
 const ENTRIES_MIN = 5_000;
 const ARRIVED_BYTES_MIN = 1 << 20;
-/** With a small nursery, buffers that are not looked at any more give their memory back soon. */
-const RESOURCES = { maxYoungGenerationSizeMb: 2 };
 
 /** The entries whose trees of deltas are resolved: each thread takes the next ones until there are none. */
 export interface SharedRoots {
@@ -83,7 +81,7 @@ export class ResolveHelper {
     this.#worker = new Worker(new URL('./resolve-worker.ts', import.meta.url), {
       workerData: { port: port2, bell: this.#bell } satisfies HelperData,
       transferList: [port2],
-      resourceLimits: RESOURCES,
+      resourceLimits: WORKER_LIMITS,
     });
     this.#worker.unref();
   }

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SpareWorker } from '../base/mod.ts';
+import { DEFAULT_SEVERITIES } from '../object/mod.ts';
+import { buildPack, entry, scratchFolder } from '../testkit/mod.ts';
+import { DEFAULT_PACK_LIMITS, receivePack } from './mod.ts';
+
+const spoolFolder = scratchFolder('spool');
+
+async function* whole(bytes: Buffer): AsyncGenerator<Buffer, undefined> {
+  yield bytes;
+}
+
+async function receive(bytes: Buffer): Promise<number> {
+  const received = await receivePack(whole(bytes), Buffer.alloc(0), {
+    format: 'sha1',
+    limits: DEFAULT_PACK_LIMITS,
+    severities: DEFAULT_SEVERITIES,
+    memoryBytesMax: 0,
+    spoolFolder,
+    readBase: async () => null,
+  });
+  await received.dispose();
+  return received.pack.objectCount;
+}
+
+test('a thread stays for the next pack after a sound one, not after one that is refused', async (context) => {
+  const threads: number[] = [];
+  const { take } = SpareWorker.prototype;
+  context.mock.method(SpareWorker.prototype, 'take', function (this: SpareWorker) {
+    const worker = take.call(this);
+    threads.push(worker.threadId);
+    return worker;
+  });
+  const packOf = (...blobs: string[]): Buffer => buildPack(blobs.map((blob) => entry('blob', blob)));
+  assert.equal(await receive(packOf('a', 'b')), 2);
+  assert.equal(await receive(packOf('c', 'd', 'e')), 3);
+  const bad = packOf('f');
+  bad[bad.length - 1]! ^= 1;
+  await assert.rejects(receive(bad));
+  assert.equal(await receive(packOf('g')), 1);
+  const [first, second, third, fourth] = threads;
+  assert.deepEqual([second, third], [first, first]);
+  assert.notEqual(fourth, first);
+});
