@@ -5,7 +5,7 @@ import { type ChunkingParameters, FastCdcCutter } from '../../internal/chunking/
 import type { Config } from '../../internal/config/mod.ts';
 import { AnswerCache, advertise, type FetchSettings, PackUris, SendRoom, serveFetch } from '../../internal/fetch/mod.ts';
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
-import { DEFAULT_PACK_LIMITS, type PackLimits, removeStaleSpools } from '../../internal/ingest/mod.ts';
+import { DEFAULT_PACK_LIMITS, type PackLimits, prepareWorker, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
 import { PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
@@ -183,6 +183,7 @@ function gitService(
           gitProtocol: context.gitProtocol,
           sessionId: config.http.sessionId ? context.requestId : null,
           mayCreate: config.push.createRepository,
+          onFirstPush: prepareWorker,
         }),
       ),
     receivePack({ owner, name }, body, sink, { principal, requestId, signal }) {

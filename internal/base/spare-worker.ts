@@ -20,6 +20,11 @@ export class SpareWorker {
     this.#waitMsMax = waitMsMax;
   }
 
+  /** Starts one that waits, unless one does: whoever takes it need not wait for its start. */
+  prepare(): void {
+    if (this.#idle === null) this.keep(this.take());
+  }
+
   take(): Worker {
     if (this.#idle === null) return new Worker(this.#file, { resourceLimits: WORKER_LIMITS });
     const { worker, timer } = this.#idle;

@@ -73,6 +73,8 @@ export interface AdvertiseRequest {
   readonly sessionId: string | null;
   /** Whether a push may create the repository: receive-pack then answers for one that does not exist. */
   readonly mayCreate: boolean;
+  /** Called when somebody is about to push to a repository without refs: all of a history may come. */
+  readonly onFirstPush?: () => void;
 }
 
 /** The body of `info/refs?service=…`. @throws PackhouseError `repository-not-found` */
@@ -82,6 +84,7 @@ export async function advertise(settings: FetchSettings, request: AdvertiseReque
   const identity = { agent: settings.agent, sessionId: request.sessionId };
   if (request.service === 'git-receive-pack') {
     if (view === null && !request.mayCreate) throw notFound(request);
+    if (view === null || view.refs.size === 0) request.onFirstPush?.();
     const lines = { version: version === 1 ? 1 : 0, ...identity } as const;
     const bytes =
       view === null

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { SpareWorker } from '../base/mod.ts';
 import { DEFAULT_SEVERITIES } from '../object/mod.ts';
 import { buildPack, entry, scratchFolder } from '../testkit/mod.ts';
-import { DEFAULT_PACK_LIMITS, receivePack } from './mod.ts';
+import { DEFAULT_PACK_LIMITS, prepareWorker, receivePack } from './mod.ts';
 
 const spoolFolder = scratchFolder('spool');
 
@@ -23,6 +23,26 @@ async function receive(bytes: Buffer): Promise<number> {
   await received.dispose();
   return received.pack.objectCount;
 }
+
+test('a thread that was prepared works on the next pack', async (context) => {
+  const { keep, take } = SpareWorker.prototype;
+  const events: string[] = [];
+  context.mock.method(SpareWorker.prototype, 'take', function (this: SpareWorker) {
+    const worker = take.call(this);
+    events.push(`take ${worker.threadId}`);
+    return worker;
+  });
+  context.mock.method(SpareWorker.prototype, 'keep', function (this: SpareWorker, ...args: Parameters<SpareWorker['keep']>) {
+    events.push(`keep ${args[0].threadId}`);
+    keep.apply(this, args);
+  });
+  prepareWorker();
+  prepareWorker();
+  assert.equal(events.length, 2, 'one is enough');
+  assert.equal(await receive(buildPack([entry('blob', 'prepared')])), 1);
+  const thread = events[0]!.slice('take '.length);
+  assert.deepEqual(events, [`take ${thread}`, `keep ${thread}`, `take ${thread}`, `keep ${thread}`]);
+});
 
 test('a thread stays for the next pack after a sound one, not after one that is refused', async (context) => {
   const threads: number[] = [];

@@ -16,6 +16,11 @@ const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 300_000);
 const KEPT_OBJECTS_MAX = 100_000;
 const KEPT_BYTES_MAX = 64 << 20;
 
+/** For whoever knows that a large pack may come: a thread is there when it does. */
+export function prepareWorker(): void {
+  if (working === 0) spare.prepare();
+}
+
 /** The steps after the scan, wherever the work is done. */
 export interface Worked {
   nextBase(): Promise<Buffer | null>;

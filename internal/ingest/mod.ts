@@ -17,6 +17,7 @@ export type { ChunkedBlob, ChunkingOptions, ChunkPack, FoundChunks, LargeBase } 
 export { PackError, unresolvedDeltas } from './errors.ts';
 export type { ExternalBase } from './external-base.ts';
 export { IncomingReader, type PackPlace } from './incoming-reader.ts';
+export { prepareWorker } from './ingest-worker.ts';
 export { DEFAULT_PACK_LIMITS, type PackLimits, STORED_PACK_LIMITS } from './limits.ts';
 export { SpoolSource } from './pack-source.ts';
 export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.ts';

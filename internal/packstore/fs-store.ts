@@ -5,7 +5,7 @@ import { codeOf, failpoint, PackhouseError } from '../base/mod.ts';
 import { missing, type StoreOperation, short, unavailable } from './faults.ts';
 import { HandleCache, type OpenFile } from './handle-cache.ts';
 import { assertKey, assertPrefix, assertRange, isKey, isKeySegment } from './keys.ts';
-import { cutParts } from './source.ts';
+import { gatherChunks } from './source.ts';
 import type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';
 
 export interface FsStoreOptions {
@@ -17,7 +17,7 @@ export interface FsStoreOptions {
 
 /** No key starts with a dot, so temporary files are out of the keys' reach. */
 const TEMPORARY = '.tmp';
-const WRITE_BYTES = 1024 * 1024;
+const WRITE_BYTES = 256 * 1024;
 const READ_BYTES_MAX = 512 * 1024 * 1024;
 const IDLE_MILLISECONDS = 30_000;
 const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'EISDIR']);
@@ -230,7 +230,7 @@ class FsStore implements PackStore {
     const handle = await this.#attempt('put', key, () => open(path, 'wx', 0o600));
     try {
       let lengthBytes = 0;
-      for await (const { bytes } of cutParts(source, { partSizeBytes: WRITE_BYTES, signal })) {
+      for await (const bytes of gatherChunks(source, WRITE_BYTES, signal)) {
         await this.#attempt('put', key, () => handle.writeFile(bytes));
         lengthBytes += bytes.length;
       }

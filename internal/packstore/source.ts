@@ -4,6 +4,8 @@ import { PackhouseError } from '../base/mod.ts';
 import type { PutSource } from './store.ts';
 
 const FIRST_PART_BYTES = 64 * 1024;
+/** How much of an array is given at a time: between two of them an abort is looked for. */
+const ARRAY_RUN_BYTES = 1 << 20;
 
 /** A run of a source's bytes; `digest` is the hash of them when a hash was asked for. */
 export interface Part {
@@ -151,4 +153,38 @@ export async function* cutParts(source: PutSource, options: CutOptions): AsyncGe
     }
   }
   if (filler.filled > 0 || parts === 0) yield filler.finish();
+}
+
+/**
+ * The bytes of a source for a writer that is done with each run before it asks for the next one: large chunks come as they are, small ones
+ * are collected in one buffer, so that no run but those beside a large chunk and the last is shorter than `leastBytes`.
+ */
+export async function* gatherChunks(
+  source: PutSource,
+  leastBytes: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  if (source instanceof Uint8Array) {
+    for (const { bytes } of slicesOf(source, { partSizeBytes: ARRAY_RUN_BYTES })) {
+      signal?.throwIfAborted();
+      yield bytes;
+    }
+    return;
+  }
+  let held: Buffer | undefined;
+  let filled = 0;
+  for await (const chunk of chunksOf(source, signal)) {
+    if (filled > 0 && filled + chunk.length > leastBytes) {
+      yield held!.subarray(0, filled);
+      filled = 0;
+    }
+    if (chunk.length >= leastBytes) {
+      yield chunk;
+      continue;
+    }
+    held ??= Buffer.allocUnsafeSlow(leastBytes);
+    held.set(chunk, filled);
+    filled += chunk.length;
+  }
+  if (filled > 0) yield held!.subarray(0, filled);
 }

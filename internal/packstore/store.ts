@@ -24,7 +24,7 @@ export interface GetOptions {
   readonly passedOn?: boolean;
 }
 
-/** What a put accepts. A chunk must not be changed after it has been yielded. */
+/** What a put accepts. A chunk stays as it is until the next one is asked for; then its memory may be used again. */
 export type PutSource = Uint8Array | AsyncIterable<Uint8Array> | Readable;
 
 /** The longest range of one `get`: it is answered in one buffer. */

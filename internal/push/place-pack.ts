@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { failpoint } from '../base/mod.ts';
+import { open } from 'node:fs/promises';
+import { failpoint, PackhouseError } from '../base/mod.ts';
 import type { NewPack, PackRecord } from '../catalog/mod.ts';
 import type { ChunkPack, PackPlace, ReceivedPack } from '../ingest/mod.ts';
 import {
@@ -182,13 +182,25 @@ async function reserveYoungest(settings: PushSettings, view: RepositoryView): Pr
   return id;
 }
 
+/** Pieces of a received pack, each until the next one is asked for: of a file they share one buffer. */
 function pieces(place: PackPlace): PieceReader {
   return async function* read(from, to) {
     if (to <= from) return;
     if (place.kind === 'memory') {
       for (let at = from; at < to; at += PIECE_BYTES) yield place.bytes.subarray(at, Math.min(at + PIECE_BYTES, to));
-    } else {
-      yield* createReadStream(place.path, { start: from, end: to - 1, highWaterMark: PIECE_BYTES });
+      return;
+    }
+    const file = await open(place.path);
+    try {
+      const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, to - from));
+      for (let at = from; at < to; ) {
+        const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, to - at), at);
+        if (bytesRead === 0) throw new PackhouseError('spool-corrupt', 'the spooled pack is shorter than it was', { offset: at });
+        yield buffer.subarray(0, bytesRead);
+        at += bytesRead;
+      }
+    } finally {
+      await file.close();
     }
   };
 }
