@@ -63,9 +63,9 @@ torture: $(INSTALLED) ## kill servers at every failpoint, let store and catalog 
 	  FILES='cmd/packhouse/e2e/failpoints.test.ts cmd/packhouse/e2e/*-faults.test.ts cmd/packhouse/e2e/fleet.test.ts cmd/packhouse/e2e/clocks.test.ts cmd/packhouse/e2e/stopping.test.ts cmd/packhouse/e2e/rolling-restart.test.ts cmd/packhouse/e2e/torture.test.ts' CEPH='$(or $(CEPH),no)' exec devenv/test.sh
 
 .PHONY: fuzz
-fuzz: $(INSTALLED) ## try all that reads bytes from outside with mutated input (SECONDS=20 for each target, SEED=n)
+fuzz: $(INSTALLED) ## try all that reads bytes from outside with mutated input (SECONDS=20 for each target, SEED=n, COVERAGE=yes)
 	@echo 'seed $(or $(SEED),1)'
-	@PACKHOUSE_FUZZ_SECONDS='$(or $(SECONDS),20)' PACKHOUSE_FUZZ_SEED='$(or $(SEED),1)' JOBS='$(JOBS)' TIMEOUT=$$(($(or $(SECONDS),20) * 20 + 600)) CEPH=no \
+	@PACKHOUSE_FUZZ_SECONDS='$(or $(SECONDS),20)' PACKHOUSE_FUZZ_SEED='$(or $(SEED),1)' PACKHOUSE_FUZZ_COVERAGE='$(COVERAGE)' JOBS='$(JOBS)' TIMEOUT=$$(($(or $(SECONDS),20) * 20 + 600)) CEPH=no \
 	  FILES='$(or $(FILES),internal/fuzz.test.ts internal/*/*-fuzz.test.ts cmd/packhouse/e2e/fuzz.test.ts)' exec devenv/test.sh
 
 .PHONY: soak

@@ -24,6 +24,14 @@ case $CEPH in
 esac
 [ "$CEPH" = yes ] || [ "${CI:-}" != true ] || fail 'CEPH=no skips tests: not in CI'
 
+# Branches are counted as modules are loaded; what strips their types for that is called experimental.
+counted=()
+case ${PACKHOUSE_FUZZ_COVERAGE:-no} in
+  no) ;;
+  yes | count) counted=(--disable-warning=ExperimentalWarning --import=./internal/testkit/coverage-hook.ts) ;;
+  *) fail "COVERAGE is yes, count or no, not '$PACKHOUSE_FUZZ_COVERAGE'" ;;
+esac
+
 devenv/install.sh
 debian_packages git=git psql=postgresql-client
 files=()
@@ -43,7 +51,7 @@ fi
 
 # In the background: bash runs a trap only when the command in front has ended.
 rc=0
-node --test --test-concurrency="${JOBS:-$(nproc)}" --test-timeout=$((${TIMEOUT:-480} * 1000)) \
+node "${counted[@]}" --test --test-concurrency="${JOBS:-$(nproc)}" --test-timeout=$((${TIMEOUT:-480} * 1000)) \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=./devenv/test-result.ts --test-reporter-destination="$RESULT" "${files[@]}" 8>&- &
 runner=$!

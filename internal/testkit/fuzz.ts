@@ -3,11 +3,14 @@ import type { TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { PackhouseError } from '../base/mod.ts';
-import { Mutant } from './mutate.ts';
+import { Guide } from './guided.ts';
+import { mutantsIn } from './mutate.ts';
 
 /** The first seed, and how long each target is tried; 0: the short form. */
 const SEED = Number(process.env.PACKHOUSE_FUZZ_SEED ?? 1);
 const SECONDS = Number(process.env.PACKHOUSE_FUZZ_SECONDS ?? 0);
+/** With branches counted: `count` tries what is tried without, so that the two can be compared. */
+const IS_GUIDED = process.env.PACKHOUSE_FUZZ_COVERAGE !== 'count';
 
 /** One input may take this much of the processor: what a busy machine does meanwhile does not count. */
 const CPU_MS_MAX = 5_000;
@@ -35,7 +38,7 @@ export async function fuzz<T>(
   let tried = 0;
   const watched = async (input: T): Promise<void> => {
     tried++;
-    const size = input instanceof Mutant ? input.bytes.length : 0;
+    const size = mutantsIn(input).reduce((sum, { bytes }) => sum + bytes.length, 0);
     const cpuBefore = process.threadCpuUsage();
     requestedBytes = 0;
     watch.begin(() => `${t.fullName}: ${fc.stringify(input)}`);
@@ -49,12 +52,29 @@ export async function fuzz<T>(
     assert.ok(user + system <= CPU_MS_MAX * 1000, `took ${(user + system) / 1000} ms of the processor`);
   };
   countAllocations();
+  if (globalThis.packhouseBranches !== undefined) {
+    const guide = new Guide(inputs, globalThis.packhouseBranches, SEED, IS_GUIDED ? undefined : 0);
+    while (tried < runs || performance.now() < until) await tryGuided(t, guide, watched);
+    t.diagnostic(`${guide}, seed ${SEED}`);
+    return;
+  }
   let seed = SEED;
   for (; ; seed++) {
     await fc.assert(fc.asyncProperty(inputs, watched), { seed, numRuns: runs });
     if (performance.now() >= until) break;
   }
   t.diagnostic(`${tried} inputs, seeds ${SEED} to ${seed}`);
+}
+
+/** A failure prints the input as it is: made smaller it would have to be tried again, and what is reached is counted once. */
+async function tryGuided<T>(t: TestContext, guide: Guide<T>, watched: (input: T) => Promise<void>): Promise<void> {
+  const input = guide.next();
+  try {
+    await watched(input);
+  } catch (error) {
+    throw new Error(`${t.fullName}: seed ${SEED}, ${guide}: ${fc.stringify(input)}`, { cause: error });
+  }
+  guide.judge(input);
 }
 
 /** Whether an error is a refusal: one of ours, and no broken invariant. */

@@ -6,7 +6,8 @@
  * - `TestPool`: a pool into which packs are put as they are told, past the push.
  * - `git`, `makeRepository`, `FastImport`, `syntheticHistory`, `npmHistory`: the machine's git, and histories that are the same in every run.
  * - `entry`, `buildPack`, … and `MALFORMED_PACKS`: packs by hand; `sendPush`, `sendFetch`, …: requests by hand.
- * - `fuzz` and `mutants`: a target tried with real inputs to which something was done, shortly or for as long as it is told.
+ * - `fuzz` and `mutants`: a target tried with real inputs to which something was done, shortly or for as long as it is told; with
+ *   coverage-hook.ts preloaded (`make fuzz COVERAGE=yes`) inputs are guided by the branches that they reach.
  */
 export { type CatalogBench, useCatalog } from './catalog.ts';
 export { startTestDatabase, type TestDatabase } from './database.ts';

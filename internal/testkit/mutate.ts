@@ -1,13 +1,28 @@
 import fc from 'fast-check';
 
+/** What is done to an input, and puts it right behind that. */
+interface Mutator {
+  readonly edits: fc.Arbitrary<Edit[]>;
+  readonly finish: (bytes: Buffer) => Buffer;
+}
+
 /** A real input and what was done to it. Its text is what a failure prints. */
 export class Mutant {
   readonly bytes: Buffer;
+  /** Of the input that it was made from; more may be done to it with the same. */
+  readonly mutator: Mutator;
   readonly #story: string;
 
-  constructor(bytes: Buffer, story: string) {
+  constructor(bytes: Buffer, mutator: Mutator, story: string) {
     this.bytes = bytes;
+    this.mutator = mutator;
     this.#story = story;
+  }
+
+  static of(start: Buffer, edits: readonly Edit[], mutator: Mutator, from: string): Mutant {
+    let bytes = start;
+    for (const { apply } of edits) bytes = apply(bytes).subarray(0, MUTANT_BYTES_MAX);
+    return new Mutant(mutator.finish(bytes), mutator, [from, ...edits.map(({ text }) => text)].join(', '));
   }
 
   [fc.toStringMethod](): string {
@@ -17,7 +32,7 @@ export class Mutant {
   }
 }
 
-interface Edit {
+export interface Edit {
   readonly text: string;
   readonly apply: (bytes: Buffer) => Buffer;
 }
@@ -130,10 +145,25 @@ export function mutants(
   corpus: readonly Buffer[],
   { words = [], editsMax = 6, finish = (bytes) => bytes }: MutantOptions = {},
 ): fc.Arbitrary<Mutant> {
-  const list = fc.array(edits(corpus, words), { minLength: 1, maxLength: editsMax, size: 'max' });
-  return fc.tuple(fc.nat(corpus.length - 1), list).map(([index, steps]) => {
-    let bytes = corpus[index]!;
-    for (const { apply } of steps) bytes = apply(bytes).subarray(0, MUTANT_BYTES_MAX);
-    return new Mutant(finish(bytes), `input ${index}, ${steps.map(({ text }) => text).join(', ')}`);
+  const mutator = { edits: fc.array(edits(corpus, words), { minLength: 1, maxLength: editsMax, size: 'max' }), finish };
+  return fc
+    .tuple(fc.nat(corpus.length - 1), mutator.edits)
+    .map(([index, steps]) => Mutant.of(corpus[index]!, steps, mutator, `input ${index}`));
+}
+
+/** The mutants that an input is or consists of, and the input with others in their places. */
+export function mutantsIn(input: unknown): Mutant[] {
+  const found: Mutant[] = [];
+  withMutants(input, (one) => {
+    found.push(one);
+    return one;
   });
+  return found;
+}
+
+export function withMutants(input: unknown, change: (one: Mutant) => Mutant): unknown {
+  if (input instanceof Mutant) return change(input);
+  if (Array.isArray(input)) return input.map((part) => withMutants(part, change));
+  if (typeof input !== 'object' || input === null || ArrayBuffer.isView(input)) return input;
+  return Object.fromEntries(Object.entries(input).map(([name, part]) => [name, withMutants(part, change)]));
 }
