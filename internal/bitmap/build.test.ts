@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { KIND_TREE } from '../object/mod.ts';
-import { FastImport, git, syntheticHistory } from '../testkit/mod.ts';
+import { commitBody, FastImport, git, makeRepository, syntheticHistory, treeBody } from '../testkit/mod.ts';
 import { packOf, type TestPack, tangledHistory } from './bitmap-testing.ts';
 import { BitSet } from './bitset.ts';
 import { buildReach, checkReach } from './build.ts';
@@ -40,6 +40,20 @@ describe('bitmaps of a pack', () => {
       assert.ok((await comparedWithGit(cwd, pack, 2)) > 5);
     });
   }
+
+  test('say what git says of modes that nobody writes', async () => {
+    const cwd = await makeRepository();
+    const put = (kind: string, input: Buffer) => git(['hash-object', '-w', '--literally', '--stdin', '-t', kind], { cwd, input });
+    let tip: string | undefined;
+    for (const text of ['first', 'second']) {
+      const blob = await put('blob', Buffer.from(text));
+      const modes = [`1${'100644'.padStart(30, '0')}`, '60000', '100640', '10000'];
+      const entries = modes.map((mode, i) => [mode, `${i}`, i % 2 === 1 ? '12'.repeat(20) : blob] as const);
+      tip = await put('commit', commitBody(await put('tree', treeBody(entries)), tip === undefined ? [] : [tip]));
+    }
+    await git(['update-ref', 'refs/heads/main', tip!], { cwd });
+    assert.ok((await comparedWithGit(cwd, await packOf(cwd), 1)) > 0);
+  });
 
   test('say what git says in a SHA-256 repository', async () => {
     const cwd = await tangledHistory(4, 40, 'sha256');

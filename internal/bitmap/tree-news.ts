@@ -1,4 +1,4 @@
-import { MODE_GITLINK, MODE_TREE, MODE_TYPE_MASK, type ObjectFormat, oidLength } from '../object/mod.ts';
+import { KIND_TREE, kindOfMode, type ObjectFormat, oidLength } from '../object/mod.ts';
 import { badBitmap } from './roaring.ts';
 
 const NUL = 0;
@@ -26,8 +26,8 @@ export function newEntries(fresh: Buffer, olds: readonly Buffer[], format: Objec
   for (let i = 1; i < olds.length && left.length > 0; i++) left = stillNew(fresh, left, olds[i]!, width);
   const entries: NewEntry[] = [];
   for (const { start, nul, others } of left) {
-    const type = modeAt(fresh, start) & MODE_TYPE_MASK;
-    if (type !== MODE_GITLINK) entries.push({ oidAt: nul + 1, isTree: type === MODE_TREE, others });
+    const kind = kindOfMode(modeAt(fresh, start));
+    if (kind !== 0) entries.push({ oidAt: nul + 1, isTree: kind === KIND_TREE, others });
   }
   return entries;
 }
@@ -48,14 +48,14 @@ function nulAfter(data: Buffer, start: number, width: number): number {
 function modeAt(data: Buffer, start: number): number {
   let mode = 0;
   for (let at = start; data[at] !== SPACE; at++) {
-    if (at - start > 16 || at >= data.length) throw badBitmap('meets a tree that cannot be read', start);
+    if (at >= data.length) throw badBitmap('meets a tree that cannot be read', start);
     mode = ((mode << 3) + (data[at]! - 0x30)) & 0xffff;
   }
   return mode;
 }
 
 function isTree(data: Buffer, start: number): boolean {
-  return (modeAt(data, start) & MODE_TYPE_MASK) === MODE_TREE;
+  return kindOfMode(modeAt(data, start)) === KIND_TREE;
 }
 
 function allEntries(fresh: Buffer, width: number): Candidate[] {

@@ -1,6 +1,6 @@
-import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, parseCommit, treeEntries } from '../object/mod.ts';
+import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, kindOfMode, parseCommit, treeEntries } from '../object/mod.ts';
 import type { FilterSpec } from '../protocol/mod.ts';
-import { kindOfMode, proveReached, type RepositoryView } from '../reach/mod.ts';
+import { proveReached, type RepositoryView } from '../reach/mod.ts';
 import { FetchRefusal } from './negotiate.ts';
 import { SparsePatterns } from './sparse-patterns.ts';
 

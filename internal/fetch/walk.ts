@@ -1,6 +1,6 @@
-import { KIND_BLOB, KIND_TREE, type OidMap, TreeCursor } from '../object/mod.ts';
+import { KIND_BLOB, KIND_TREE, kindOfMode, type OidMap, TreeCursor } from '../object/mod.ts';
 import { breath } from '../packread/mod.ts';
-import { type CommitRange, diffTree, kindOfMode, listTree, type RepositoryView } from '../reach/mod.ts';
+import { type CommitRange, diffTree, listTree, type RepositoryView } from '../reach/mod.ts';
 import type { ObjectFilter } from './filter.ts';
 
 export interface WalkInput {

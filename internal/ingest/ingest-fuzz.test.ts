@@ -250,6 +250,14 @@ describe('mutated packs are judged as git index-pack --strict judges them', () =
     for (const one of packs) assert.ok((await ourVerdict(one, 8 << 20)).isTaken);
   });
 
+  for (let type = 0; type < 16; type++) {
+    test(`with an entry of type ${type} that is not there`, async () => {
+      const mode = ((type << 12) | 0o644).toString(8);
+      await compare(buildPack([entry('tree', treeBody([[mode, 'a', '12'.repeat(20)]]))]), false);
+      await compare(buildPack([entry('tree', treeBody([[`1${mode.padStart(23, '0')}`, 'a', '12'.repeat(20)]]))]), false);
+    });
+  }
+
   test('as bytes', async (t) => {
     const input = fc.tuple(mutants(packs, { finish: rehashed, editsMax: 2, words: ['PACK', '\0\0\0\x03', '\x9d'] }), fc.nat(24));
     await fuzz(t, input, { runs: 80, bytesMax: 1 << 27 }, ([{ bytes }, n]) => compare(bytes, n === 0));

@@ -8,6 +8,7 @@ import {
   KIND_TREE,
   kindName,
   kindNumber,
+  kindOfMode,
   type ObjectFormat,
   OidMap,
   oidLength,
@@ -20,9 +21,6 @@ import type { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import type { PackLimits } from './limits.ts';
 
-const MODE_TREE = 0o40000;
-const MODE_GITLINK = 0o160000;
-const MODE_TYPE = 0o170000;
 const IN_PACK = 0x80;
 /** The kind of an object of the pack stands above the other marks. */
 const IN_PACK_KIND = 0x100;
@@ -116,8 +114,8 @@ export class LinkCollector {
 
   /** Takes the link of the tree entry at a cursor. */
   visitEntry(data: Buffer, cursor: TreeCursor): void {
-    const type = cursor.mode & MODE_TYPE;
-    if (type !== MODE_GITLINK) this.#mark(data, cursor.oidStart, 1 << (type === MODE_TREE ? KIND_TREE : KIND_BLOB));
+    const kind = kindOfMode(cursor.mode);
+    if (kind !== 0) this.#mark(data, cursor.oidStart, 1 << kind);
   }
 
   /** Where the entries of a tree start that was visited. */

@@ -40,8 +40,8 @@ export {
 export { OidMap } from './oid-map.ts';
 export { type ParsedTag, parseTag } from './tag.ts';
 export {
+  kindOfMode,
   MODE_FILE,
-  MODE_GITLINK,
   MODE_TREE,
   MODE_TYPE_MASK,
   TreeCursor,

@@ -1,5 +1,5 @@
 import { badObject } from './errors.ts';
-import { type ObjectFormat, oidLength } from './oid.ts';
+import { KIND_BLOB, KIND_TREE, type ObjectFormat, oidLength } from './oid.ts';
 
 /** The modes of tree entries (the file type in the upper bits, as in struct stat). */
 export const MODE_TREE = 0o040000;
@@ -7,8 +7,19 @@ export const MODE_FILE = 0o100644;
 export const MODE_EXECUTABLE = 0o100755;
 export const MODE_SYMLINK = 0o120000;
 export const MODE_GITLINK = 0o160000;
-/** The bits of a mode that tell the type: compare `mode & MODE_TYPE_MASK` with MODE_TREE, MODE_SYMLINK, MODE_GITLINK, else a file. */
+/** The bits of a mode that tell the type: compare `mode & MODE_TYPE_MASK` with MODE_TREE, MODE_SYMLINK. */
 export const MODE_TYPE_MASK = 0o170000;
+const TYPE_FILE = 0o100000;
+
+/**
+ * The kind of object that a tree entry's mode asks for. 0 for a gitlink, whose commit belongs to another repository, and for a type that
+ * nobody writes: git takes that for a gitlink too (`canon_mode`), so what it names may be missing.
+ */
+export function kindOfMode(mode: number): number {
+  const type = mode & MODE_TYPE_MASK;
+  if (type === MODE_TREE) return KIND_TREE;
+  return type === TYPE_FILE || type === MODE_SYMLINK ? KIND_BLOB : 0;
+}
 
 const SPACE = 0x20;
 const EMPTY = Buffer.alloc(0);

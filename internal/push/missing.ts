@@ -1,6 +1,16 @@
 import type { IncomingReader, VerifiedPack } from '../ingest/mod.ts';
-import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, kindNumber, parseCommit, parseTag, treeEntries } from '../object/mod.ts';
-import { kindOfMode, linkKey } from '../reach/mod.ts';
+import {
+  KIND_BLOB,
+  KIND_COMMIT,
+  KIND_TAG,
+  KIND_TREE,
+  kindNumber,
+  kindOfMode,
+  parseCommit,
+  parseTag,
+  treeEntries,
+} from '../object/mod.ts';
+import { linkKey } from '../reach/mod.ts';
 
 interface Link {
   readonly hex: string;

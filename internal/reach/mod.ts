@@ -13,4 +13,4 @@ export { PoolView } from './pool-view.ts';
 export { proveReached, reachedWithLog } from './prove.ts';
 export { Repositories } from './repositories.ts';
 export { type PackPart, RepositoryView, tipsWithin } from './repository-view.ts';
-export { diffTree, kindOfMode, listTree, type TreeSource } from './tree-walk.ts';
+export { diffTree, listTree, type TreeSource } from './tree-walk.ts';

@@ -1,13 +1,4 @@
-import {
-  KIND_BLOB,
-  KIND_TREE,
-  MODE_GITLINK,
-  MODE_TREE,
-  MODE_TYPE_MASK,
-  type ObjectFormat,
-  oidLength,
-  TreeCursor,
-} from '../object/mod.ts';
+import { KIND_TREE, kindOfMode, MODE_TREE, MODE_TYPE_MASK, type ObjectFormat, oidLength, TreeCursor } from '../object/mod.ts';
 import { breath } from '../packread/mod.ts';
 
 /** Raw trees by oid: a view that stays valid; a promise only when it must be waited for. */
@@ -15,15 +6,8 @@ export interface TreeSource {
   tree(oid: Buffer): Buffer | Promise<Buffer>;
 }
 
-/** Called for each entry that is not a gitlink: `data[oidStart]` begins its raw oid. Returning false keeps the walk out of a tree. */
+/** Called for each entry that asks for an object: `data[oidStart]` begins its raw oid. Returning false keeps the walk out of a tree. */
 export type EntryVisitor = (data: Buffer, oidStart: number, kind: number, depth: number) => boolean;
-
-/** The kind that a tree entry's mode asks for, 0 for a gitlink, whose commit belongs to another repository. */
-export function kindOfMode(mode: number): number {
-  const type = mode & MODE_TYPE_MASK;
-  if (type === MODE_GITLINK) return 0;
-  return type === MODE_TREE ? KIND_TREE : KIND_BLOB;
-}
 
 /** Visits everything below a tree, depth first; `visit` decides which trees are entered. The root itself is not visited. */
 export async function listTree(source: TreeSource, format: ObjectFormat, root: Buffer, visit: EntryVisitor): Promise<void> {

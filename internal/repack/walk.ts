@@ -1,13 +1,4 @@
-import {
-  KIND_BLOB,
-  KIND_COMMIT,
-  KIND_TREE,
-  MODE_GITLINK,
-  MODE_TREE,
-  MODE_TYPE_MASK,
-  parseCommit,
-  TreeCursor,
-} from '../object/mod.ts';
+import { KIND_COMMIT, KIND_TREE, kindOfMode, parseCommit, TreeCursor } from '../object/mod.ts';
 import type { ObjectBytes } from './object-bytes.ts';
 import type { ObjectTable } from './object-table.ts';
 
@@ -110,14 +101,14 @@ class HistoryWalk {
       cursor.reset(data);
       const below = stack.length;
       while (cursor.next()) {
-        const type = cursor.mode & MODE_TYPE_MASK;
-        if (type === MODE_GITLINK) continue;
-        const object = this.#member(data, cursor.oidStart, type === MODE_TREE ? KIND_TREE : KIND_BLOB);
+        const kind = kindOfMode(cursor.mode);
+        if (kind === 0) continue;
+        const object = this.#member(data, cursor.oidStart, kind);
         if (object < 0 || this.#recency[object] !== UNREACHED) continue;
         let hash = hashBefore;
         for (let at = cursor.nameStart; at < cursor.nameEnd; at++) hash = hashStep(hash, data[at]!);
         this.#meet(object, hash);
-        if (type === MODE_TREE) stack.push(object);
+        if (kind === KIND_TREE) stack.push(object);
       }
       reverseFrom(stack, below);
     }
