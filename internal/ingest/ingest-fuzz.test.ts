@@ -266,27 +266,35 @@ describe('mutated packs are judged as git index-pack --strict judges them', () =
   /** Objects on top of a sound history, each a real one to which something was done; nothing else of the pack links to it. */
   test('by their objects', async (t) => {
     const kinds = ['commit', 'tree', 'tag'] as const;
-    const one = (kind: ObjectKind): fc.Arbitrary<Made> =>
-      mutants(
-        objects.filter((object) => object.kind === kind).map(({ data }) => data),
-        { words: WORDS, editsMax: 2 },
-      ).map(({ bytes }) => ({ kind, data: bytes }));
-    const dotFile = fc
-      .tuple(fc.constantFrom(['.gitmodules', MODULES], ['.gitattributes', ATTRIBUTES]), fc.nat(3))
-      .chain(([[name, text], odd]) =>
-        mutants([Buffer.from(text!)], { words: WORDS, editsMax: 2 }).map(({ bytes }) => [
-          { kind: 'blob' as const, data: bytes },
-          { kind: 'tree' as const, data: treeBody([[odd === 0 ? '100755' : '100644', name!, oidOf('blob', bytes)]]) },
-        ]),
-      );
-    const extra = fc.array(fc.oneof(...kinds.map((kind) => one(kind).map((made) => [made])), dotFile), {
+    const one = (kind: ObjectKind) =>
+      fc.record({
+        kind: fc.constant(kind),
+        mutant: mutants(
+          objects.filter((object) => object.kind === kind).map(({ data }) => data),
+          { words: WORDS, editsMax: 2 },
+        ),
+      });
+    const dotFile = fc.oneof(
+      ...[['.gitmodules', MODULES] as const, ['.gitattributes', ATTRIBUTES] as const].map(([name, text]) =>
+        fc.record({
+          kind: fc.constant('blob' as const),
+          mutant: mutants([Buffer.from(text)], { words: WORDS, editsMax: 2 }),
+          name: fc.constant(name),
+          mode: fc.constantFrom('100644', '100644', '100644', '100755'),
+        }),
+      ),
+    );
+    const extra = fc.array(fc.oneof(...kinds.map(one), dotFile), {
       minLength: 1,
       maxLength: 3,
     });
     const sound = objects.map(({ kind, data }) => entry(kind, data));
-    await fuzz(t, extra, { runs: 150, bytesMax: 1 << 27 }, (more) =>
-      compare(buildPack([...sound, ...more.flat().map(({ kind, data }) => entry(kind, data))]), false),
-    );
+    await fuzz(t, extra, { runs: 150, bytesMax: 1 << 27 }, (parts) => {
+      const more = parts.map((part) => entry(part.kind, part.mutant.bytes));
+      for (const part of parts)
+        if ('name' in part) more.push(entry('tree', treeBody([[part.mode, part.name, oidOf('blob', part.mutant.bytes)]])));
+      return compare(buildPack([...sound, ...more]), false);
+    });
   });
 
   test('by the order and the deltas of their entries', async (t) => {
