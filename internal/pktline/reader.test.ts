@@ -60,6 +60,21 @@ describe('pkt-line reader', () => {
     assert.throws(() => encodePkts(['', 'x'.repeat(PKT_PAYLOAD_BYTES_MAX + 1)]), { code: 'pkt-line' });
   });
 
+  it('does not copy a large packet once for each byte that arrives', () => {
+    const reader = new PktReader();
+    const largest = Buffer.concat([Buffer.from('fff0'), Buffer.alloc(PKT_PAYLOAD_BYTES_MAX, 7)]);
+    const before = process.threadCpuUsage();
+    for (let n = 0; n < 8; n++) {
+      for (let at = 0; at < largest.length; at++) {
+        assert.equal(reader.next(), null);
+        reader.push(largest.subarray(at, at + 1));
+      }
+      assert.deepEqual(reader.next(), { kind: 'data', data: largest.subarray(4) });
+    }
+    const { user, system } = process.threadCpuUsage(before);
+    assert.ok(user + system < 2_000_000, `${(user + system) / 1000} ms of the processor`);
+  });
+
   it('takes 0001 and 0002 for delimiters, refuses 0003 and lengths that are not hex, naming the offset over all chunks', () => {
     assert.deepEqual(takeAll(new PktReader(Buffer.from('000000010002'))), [
       { kind: 'flush' },

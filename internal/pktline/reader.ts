@@ -17,12 +17,15 @@ const NO_BYTES = Buffer.alloc(0);
  * answers null).
  *
  * Invariant: `#buffer` from `#at` on is what has been pushed and not yet taken. `next` leaves a packet that is not whole in place, so at most
- * one incomplete packet (65520 bytes) is ever copied when a chunk is appended. Packets are views of what was pushed.
+ * one incomplete packet (65520 bytes) is copied when a chunk is appended, into room for twice as much: a packet that arrives byte by byte is
+ * copied a few times, not once for each. Packets are views of what was pushed; what is appended to the room lies behind them.
  */
 export class PktReader {
   #buffer: Buffer;
   #at = 0;
   #droppedBytes = 0;
+  /** Bytes of our own behind `#buffer`, in the same memory. */
+  #spare: Buffer = NO_BYTES;
 
   constructor(bytes: Uint8Array = NO_BYTES) {
     this.#buffer = asBuffer(bytes);
@@ -38,7 +41,21 @@ export class PktReader {
     const left = this.#buffer.subarray(this.#at);
     this.#droppedBytes += this.#at;
     this.#at = 0;
-    this.#buffer = left.length === 0 ? asBuffer(chunk) : Buffer.concat([left, chunk]);
+    if (left.length === 0) {
+      this.#buffer = asBuffer(chunk);
+      this.#spare = NO_BYTES;
+      return;
+    }
+    const lengthBytes = left.length + chunk.length;
+    let room = left;
+    if (chunk.length > this.#spare.length) {
+      room = Buffer.allocUnsafeSlow(lengthBytes + Math.min(lengthBytes, PKT_BYTES_MAX));
+      room.set(left);
+      this.#spare = room.subarray(left.length);
+    }
+    this.#spare.set(chunk);
+    this.#spare = this.#spare.subarray(chunk.length);
+    this.#buffer = Buffer.from(room.buffer, room.byteOffset, lengthBytes);
   }
 
   /**
@@ -66,6 +83,7 @@ export class PktReader {
     const left = this.#buffer.subarray(this.#at);
     this.#droppedBytes += this.#buffer.length;
     this.#buffer = NO_BYTES;
+    this.#spare = NO_BYTES;
     this.#at = 0;
     return left;
   }
