@@ -4,6 +4,7 @@ import { assert, leaveWorker, PackhouseError, SpareWorker } from '../base/mod.ts
 import type { ChunkedBlob, ChunkPack, FoundChunks } from './chunking-options.ts';
 import { PackError } from './errors.ts';
 import type { ExternalBase, LargeExternalBase } from './external-base.ts';
+import { KEPT_OBJECTS_MAX } from './limits.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 import type { Finished, WorkOptions } from './work.ts';
 import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
@@ -12,8 +13,7 @@ import type { FindAnswers, FromWorker, ToWorker } from './worker.ts';
 let working = 0;
 
 const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 300_000);
-/** One that worked on more, or on blobs that were cut, gives its memory back: an idle thread collects no garbage. */
-const KEPT_OBJECTS_MAX = 100_000;
+/** One that worked on more, on more than KEPT_OBJECTS_MAX, or on blobs that were cut gives its memory back. */
 const KEPT_BYTES_MAX = 64 << 20;
 
 /** For whoever knows that a large pack may come: a thread is there when it does. */

@@ -3,6 +3,9 @@ import { PackError } from './errors.ts';
 
 const MIB = 2 ** 20;
 
+/** A thread that worked on more objects does not stay for the next pack: an idle thread collects no garbage. */
+export const KEPT_OBJECTS_MAX = 100_000;
+
 /** What one incoming pack may cost. Every claim of a pack is checked against these before anything is allocated for it. */
 export interface PackLimits {
   readonly objectsMax: number;

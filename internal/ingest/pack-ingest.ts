@@ -5,7 +5,7 @@ import type { ChunkedBlob } from './chunking-options.ts';
 import { unresolvedDeltas } from './errors.ts';
 import type { ExternalBase, LargeExternalBase } from './external-base.ts';
 import { LargeObjects, type LargeObjectsOptions } from './large-objects.ts';
-import { type PackLimits, WorkMeter } from './limits.ts';
+import { KEPT_OBJECTS_MAX, type PackLimits, WorkMeter } from './limits.ts';
 import { LinkCollector, type LinkSummary } from './links.ts';
 import { ObjectNames } from './object-names.ts';
 import { ObjectVisitor } from './object-visitor.ts';
@@ -163,6 +163,7 @@ export class PackIngest {
     } finally {
       Atomics.store(roots.taken, 0, indexes.length);
       result = helper.wait();
+      if (entries.count > KEPT_OBJECTS_MAX) helper.end();
     }
     resolver.resolvedElsewhere(result.deltas);
     this.#links.merge(result.links);
@@ -225,7 +226,7 @@ export class PackIngest {
     const order = entries.order();
     const width = entries.oidBytes;
     const count = entries.count;
-    const oids = Buffer.allocUnsafe(count * width);
+    const oids = Buffer.allocUnsafeSlow(count * width);
     const kinds = new Uint8Array(count);
     const sizes = new Float64Array(count);
     const offsets = new Float64Array(count);

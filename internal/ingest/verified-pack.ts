@@ -36,12 +36,17 @@ export interface VerifiedPack {
   readonly warnings: readonly string[];
 }
 
+/** The memory of its table: each column has its own, to be given to another thread. */
+export function tableBuffers({ oids, kinds, sizes, offsets, lengths, crcs }: VerifiedPack): ArrayBuffer[] {
+  return [oids, kinds, sizes, offsets, lengths, crcs].map(({ buffer }) => buffer as ArrayBuffer);
+}
+
 /** The pack with rows of blobs that were cut and are not in its bytes. */
 export function withChunked(pack: VerifiedPack, chunked: readonly ChunkedBlob[]): VerifiedPack {
   const width = oidLength(pack.format);
   const blobs = [...chunked].sort((a, b) => Buffer.compare(a.oid, b.oid));
   const count = pack.objectCount + blobs.length;
-  const oids = Buffer.allocUnsafe(count * width);
+  const oids = Buffer.allocUnsafeSlow(count * width);
   const kinds = new Uint8Array(count);
   const sizes = new Float64Array(count);
   const offsets = new Float64Array(count);

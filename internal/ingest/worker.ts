@@ -2,6 +2,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_
 import { assert, codeOf, messageOf } from '../base/mod.ts';
 import type { FoundChunks } from './chunking-options.ts';
 import { ResolveHelper } from './resolve-helper.ts';
+import { tableBuffers } from './verified-pack.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
 /** What the main thread says: a pack begins, bytes of it were written, which base is needed next, a base is here, all bases were given, it is done with. */
@@ -34,8 +35,8 @@ const helper = new ResolveHelper();
 let current: PackWork | null = null;
 let scanned = false;
 
-function answer(message: FromWorker): void {
-  port.postMessage(message);
+function answer(message: FromWorker, given: readonly ArrayBuffer[] = []): void {
+  port.postMessage(message, given);
 }
 
 /** Asks and sleeps until there is an answer: the work is in the middle of a blob. A failure ends this thread, asleep or not. */
@@ -83,7 +84,9 @@ function take(message: ToWorker): void {
     answer({ kind: 'base-taken' });
   } else {
     const finished = work.finish();
-    answer({ kind: 'finished', finished, path: work.rewritten as string | null });
+    // The table of a large pack is given away: a copy would stand beside it twice for a moment.
+    const given = finished.kind === 'verified' ? tableBuffers(finished.pack) : [];
+    answer({ kind: 'finished', finished, path: work.rewritten as string | null }, given);
   }
 }
 
