@@ -5,7 +5,9 @@
  */
 import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { startLean } from './lean-memory.ts';
 
+if (process.argv[2] === 'serve') startLean();
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../../.cache/compile', import.meta.url));
 enableCompileCache(process.env.NODE_COMPILE_CACHE);
 // Who reads our output may have read enough of it (`| head`).

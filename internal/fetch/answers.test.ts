@@ -41,6 +41,36 @@ describe('answers that are kept', () => {
     assert.ok(cache.bytes <= 20_000);
   });
 
+  test('take no more memory together while they are noted', () => {
+    const { cache } = cacheWith(20_000);
+    const noted = (recorder: AnswerRecorder): boolean => recorder.finish(COUNTS) !== null;
+    const begin = (): AnswerRecorder => {
+      const recorder = cache.recorder();
+      recorder.made(Buffer.alloc(9000));
+      return recorder;
+    };
+    const [first, second, third] = [begin(), begin(), begin()];
+    assert.equal(noted(third), false, 'two are all that there is room for');
+    first.giveUp();
+    first.giveUp();
+    const fourth = begin();
+    assert.deepEqual([noted(first), noted(second), noted(fourth)], [false, true, true]);
+    assert.ok(noted(begin()));
+    assert.ok(noted(begin()), 'whoever is done with has given back all');
+
+    const wide = cacheWith(100_000).cache;
+    const ofRows = Array.from({ length: 5 }, () => {
+      const recorder = wide.recorder();
+      for (let i = 0; i < 2000; i++) recorder.stretch({} as Pack, i * 10, 1);
+      return noted.bind(null, recorder);
+    });
+    assert.deepEqual(
+      ofRows.map((isNoted) => isNoted()),
+      [true, true, true, true, false],
+      'rows count too',
+    );
+  });
+
   test('are let go when nobody asks for them', () => {
     const { cache, clock, keep } = cacheWith(100_000);
     keep('old', 10);
@@ -54,7 +84,7 @@ describe('answers that are kept', () => {
 
   test('are no larger than a part of the memory, and hold nothing but their bytes', () => {
     const { cache, keep } = cacheWith(10_000);
-    keep('large', 2000);
+    keep('large', 6000);
     assert.equal(cache.get('large'), null);
     assert.equal(cache.bytes, 0);
     const recorder = new AnswerRecorder(1000);

@@ -36,23 +36,49 @@ export interface KeptAnswer {
 const ROW_BYTES = 20;
 const ENTRY_BYTES = 1000;
 /** The largest answer that is kept, as a part of the cache. */
-const LARGEST_PART = 1 / 8;
+const LARGEST_PART = 1 / 2;
 /** An answer that nobody asks for again is let go. */
 const LIFE_MS = 5 * 60_000;
+/** What a recorder begins with, which is not counted, and how many rows it takes memory for at a time. */
+const FIRST_BYTES = 1024;
+const ROWS_TAKEN = 1024;
+const NOTHING = Buffer.alloc(0);
 
-/** Notes how an answer is put together while it is written. Gives up when that takes too much, or cannot be said. */
+/** Memory that all answers take which are noted at a time. */
+class RecordingRoom {
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  /** Takes more, or gives back what is negative; false when there is not so much. */
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false;
+    this.#left -= bytes;
+    return true;
+  }
+}
+
+/**
+ * Notes how an answer is put together while it is written. Gives up when that takes too much, or cannot be said. Whoever has one ends it,
+ * by `finish` or by `giveUp`.
+ */
 export class AnswerRecorder {
   readonly #bytesMax: number;
+  readonly #room: RecordingRoom;
   readonly #packs: Pack[] = [];
   readonly #from: number[] = [];
   readonly #offsets: number[] = [];
   readonly #lengths: number[] = [];
-  #made = Buffer.alloc(1024);
+  #made: Buffer = Buffer.alloc(FIRST_BYTES);
   #madeBytes = 0;
+  #taken = 0;
   #isGivenUp = false;
 
-  constructor(bytesMax: number) {
+  constructor(bytesMax: number, room = new RecordingRoom(2 * bytesMax)) {
     this.#bytesMax = bytesMax;
+    this.#room = room;
   }
 
   stretch(pack: Pack, offset: number, lengthBytes: number): void {
@@ -71,9 +97,11 @@ export class AnswerRecorder {
       return;
     }
     if (needed > this.#made.length) {
-      const wider = Buffer.alloc(Math.max(needed, this.#made.length * 2));
-      this.#made.copy(wider, 0, 0, this.#madeBytes);
-      this.#made = wider;
+      const wider = Math.max(needed, this.#made.length * 2);
+      if (!this.#take(wider - this.#made.length)) return;
+      const made = Buffer.alloc(wider);
+      this.#made.copy(made, 0, 0, this.#madeBytes);
+      this.#made = made;
     }
     bytes.copy(this.#made, this.#madeBytes);
     this.#add(-1, this.#madeBytes, bytes.length);
@@ -82,12 +110,16 @@ export class AnswerRecorder {
 
   giveUp(): void {
     this.#isGivenUp = true;
+    this.#made = NOTHING;
+    for (const column of [this.#from, this.#offsets, this.#lengths]) column.length = 0;
+    this.#room.take(-this.#taken);
+    this.#taken = 0;
   }
 
   /** All that was noted; null when it was given up. */
   finish(counts: Pick<KeptAnswer, 'objectCount' | 'expandedCount'>): KeptAnswer | null {
     if (this.#isGivenUp) return null;
-    return {
+    const answer = {
       packs: this.#packs,
       // Not of the pool that small buffers share: it would be kept with all that others put there.
       made: Buffer.alloc(this.#madeBytes, this.#made.subarray(0, this.#madeBytes)),
@@ -96,6 +128,8 @@ export class AnswerRecorder {
       lengths: Float64Array.from(this.#lengths),
       ...counts,
     };
+    this.giveUp();
+    return answer;
   }
 
   #add(index: number, offset: number, lengthBytes: number): void {
@@ -108,6 +142,15 @@ export class AnswerRecorder {
     this.#offsets.push(offset);
     this.#lengths.push(lengthBytes);
     if (this.#from.length * ROW_BYTES > this.#bytesMax) this.giveUp();
+    else if (this.#from.length % ROWS_TAKEN === 0) this.#take(ROWS_TAKEN * ROW_BYTES);
+  }
+
+  /** Takes more memory, or gives up. */
+  #take(bytes: number): boolean {
+    const isTaken = this.#room.take(bytes);
+    if (isTaken) this.#taken += bytes;
+    else this.giveUp();
+    return isTaken;
   }
 }
 
@@ -127,6 +170,7 @@ export class AnswerCache {
   readonly #bytesMax: number;
   readonly #onLookup: (hit: boolean) => void;
   readonly #nowMs: () => number;
+  readonly #recording: RecordingRoom;
   readonly #entries = new Map<string, Entry>();
   readonly #numbers = new WeakMap<object, number>();
   #bytes = 0;
@@ -135,6 +179,7 @@ export class AnswerCache {
   /** `nowMs` is a monotonic clock. */
   constructor(bytesMax: number, onLookup: (hit: boolean) => void = () => {}, nowMs = () => performance.now()) {
     this.#bytesMax = bytesMax;
+    this.#recording = new RecordingRoom(bytesMax);
     this.#onLookup = onLookup;
     this.#nowMs = nowMs;
   }
@@ -144,7 +189,7 @@ export class AnswerCache {
   }
 
   recorder(): AnswerRecorder {
-    return new AnswerRecorder(this.#bytesMax * LARGEST_PART);
+    return new AnswerRecorder(this.#bytesMax * LARGEST_PART, this.#recording);
   }
 
   get(key: string): KeptAnswer | null {

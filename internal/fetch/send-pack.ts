@@ -61,11 +61,12 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   let sent = 0;
   const { answers, room } = settings;
   const place = room.enter();
+  let recorder: AnswerRecorder | null = null;
   try {
     // URIs are made for one client, and run out.
     const key = byUri === undefined ? await answers.keyOf(input) : null;
     const kept = key === null ? null : answers.get(key);
-    const recorder = key === null || room.isCrowded ? null : answers.recorder();
+    recorder = key === null || kept !== null || room.isCrowded ? null : answers.recorder();
     const pack = kept === null ? await newPack(settings, { ...input, place }, recorder) : keptPack({ ...input, place }, kept);
     if (byUri !== undefined) {
       const { uris } = pack;
@@ -87,7 +88,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     // No delta is searched for here, and a stored entry that is copied is what git calls pack-reused.
     await progress(`Total ${count} (delta 0), reused 0 (delta 0), pack-reused ${count - pack.expandedCount()}\n`);
     if (sidebandBytes > 0) await sink.write(FLUSH);
-    const answer = kept === null ? recorder?.finish({ objectCount: count, expandedCount: pack.expandedCount() }) : null;
+    const answer = recorder?.finish({ objectCount: count, expandedCount: pack.expandedCount() });
     if (key !== null && answer) answers.keep(key, answer);
     settings.onFetch(input.common.length === 0 ? 'clone' : 'fetch', count, sent);
   } catch (error) {
@@ -100,6 +101,7 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
     }
     throw error;
   } finally {
+    recorder?.giveUp();
     place.leave();
     if (keepalive !== null) clearInterval(keepalive);
   }

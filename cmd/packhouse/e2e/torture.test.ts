@@ -17,7 +17,7 @@ const SERVERS = 3;
 const WRITERS = IS_LONG ? 4 : 3;
 /** How long a server lasts at least before it is killed, and at most beyond that. */
 const LASTS_MS_MIN = 300;
-const LASTS_MS_SPREAD = 2500;
+const LASTS_MS_SPREAD = 1500;
 /** What a client sees of a server that is killed while it is served. */
 const CUT =
   /curl (18|52|55|56)|hung up|early EOF|unexpected disconnect|502|503|not our ref|unknown ref|unexpected EOF|expected (flush|packfile|response end)|Empty reply|invalid index-pack|the remote end|protocol error: bad/;
