@@ -53,9 +53,9 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     await store.check();
     const stale = await removeStaleSpools();
     if (stale.length > 0) log.info({ stale }, 'spool folders of killed processes removed');
-    // One half for ranges of packs, the other for indexes and commit graphs.
-    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 2, (hit) => metrics.cache('pack-bytes', hit));
-    const repositories = new Repositories(catalog, bytes, config.cache.bytesMax / 2);
+    // A third for ranges of packs, the rest for indexes and commit graphs: those of 750,000 objects are some 110 MB.
+    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 3, (hit) => metrics.cache('pack-bytes', hit));
+    const repositories = new Repositories(catalog, bytes, (config.cache.bytesMax * 2) / 3);
     const protocolLimits = limitsOfProtocol(config);
     const hiddenRefs = hiddenRefsOf(config);
     const push: PushSettings = {

@@ -97,7 +97,7 @@ export class PackBytes {
     lengthBytes: number,
     signal?: AbortSignal,
   ): Promise<readonly Buffer[]> {
-    const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax * 0.3;
+    const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax / 2;
     if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
       return [await this.#get(pack, offset, lengthBytes, { signal, passedOn: true })];
     }
