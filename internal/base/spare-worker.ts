@@ -20,9 +20,10 @@ export class SpareWorker {
     this.#waitMsMax = waitMsMax;
   }
 
-  /** Starts one that waits, unless one does: whoever takes it need not wait for its start. */
-  prepare(): void {
+  /** Starts one that waits, unless one does: whoever takes it need not wait for its start. The one that waits, which must not answer. */
+  prepare(): Worker {
     if (this.#idle === null) this.keep(this.take());
+    return this.#idle!.worker;
   }
 
   take(): Worker {

@@ -100,7 +100,7 @@ export const KEYS = {
   'fetch.packfile_uris_life': duration('5m', 'How long such a URL can be used, by whoever has it; fetch.max_duration at most.'),
   'fetch.packfile_uris_bytes_min': size('1MiB', 'Smaller packs come in the answer.'),
 
-  'cache.bytes_max': size('192MiB', 'Memory for cached pack ranges (a third), indexes and commit graphs.'),
+  'cache.bytes_max': size('176MiB', 'Memory for cached pack ranges (a third), indexes and commit graphs.'),
   'cache.answer_bytes_max': size(
     '32MiB',
     'Memory for how packs were put together that were sent lately, to send them again; 0 for none.',
@@ -128,7 +128,7 @@ export const KEYS = {
   'limits.push_memory_bytes_max': size('256MiB', 'Memory that pushes too large to be worked on at once may take together.'),
   'limits.pushes_waiting_max': count(64, 'Large pushes that wait for such memory at a time; more are told to come back.'),
   'limits.fetch_memory_bytes_max': size(
-    '64MiB',
+    '48MiB',
     'Memory for what all answers read ahead, and as much for large choices of objects.',
   ),
   'limits.fetches_waiting_max': count(64, 'Fetches that wait for such memory at a time; more are told to come back.'),

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SpareWorker } from '../base/mod.ts';
 import { DEFAULT_SEVERITIES } from '../object/mod.ts';
 import { buildPack, entry, scratchFolder } from '../testkit/mod.ts';
@@ -42,6 +45,30 @@ test('a thread that was prepared works on the next pack', async (context) => {
   assert.equal(await receive(buildPack([entry('blob', 'prepared')])), 1);
   const thread = events[0]!.slice('take '.length);
   assert.deepEqual(events, [`take ${thread}`, `keep ${thread}`, `take ${thread}`, `keep ${thread}`]);
+});
+
+test('what is prepared are both threads that a large pack takes', {
+  skip: process.platform !== 'linux' || availableParallelism() < 2,
+}, async () => {
+  const name = (thread: string): string => {
+    try {
+      return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
+    } catch {
+      return 'ended';
+    }
+  };
+  const threads = (): number => readdirSync('/proc/self/task').filter((thread) => name(thread) === 'WorkerThread').length;
+  // Nobody has one: what ran before was refused or is made to end.
+  for (let i = 0; i < 2; i++) {
+    const bad = buildPack([entry('blob', `bad ${i}`)]);
+    bad[bad.length - 1]! ^= 1;
+    await assert.rejects(receive(bad));
+  }
+  assert.equal(threads(), 0);
+  prepareWorker();
+  const deadline = Date.now() + 60_000;
+  while (threads() < 2 && Date.now() < deadline) await sleep(10);
+  assert.equal(threads(), 2);
 });
 
 test('a thread stays for the next pack after a sound one, not after one that is refused', async (context) => {

@@ -16,9 +16,11 @@ const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 300_000);
 /** One that worked on more, on more than KEPT_OBJECTS_MAX, or on blobs that were cut gives its memory back. */
 const KEPT_BYTES_MAX = 64 << 20;
 
-/** For whoever knows that a large pack may come: a thread is there when it does. */
+/** For whoever knows that a large pack may come: the threads that such a pack takes are there when it does. */
 export function prepareWorker(): void {
-  if (working === 0) spare.prepare();
+  if (working > 0) return;
+  const worker = spare.prepare();
+  if (availableParallelism() > 1) worker.postMessage({ kind: 'prepare' } satisfies ToWorker);
 }
 
 /** The steps after the scan, wherever the work is done. */

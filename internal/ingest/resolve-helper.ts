@@ -71,10 +71,15 @@ export class ResolveHelper {
   #rings = 0;
   #isReady = false;
 
-  /** Makes it ready when the pack is worth it: starts it, if it is not there from an earlier pack. */
+  /** Makes it ready when the pack is worth it. */
   prepare(entries: number, arrivedBytes: number): void {
     if (this.#isReady || entries < ENTRIES_MIN || arrivedBytes < ARRIVED_BYTES_MIN) return;
     this.#isReady = true;
+    this.start();
+  }
+
+  /** Starts the thread, if it is not there from an earlier pack. */
+  start(): void {
     if (this.#worker !== null) return;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;

@@ -5,8 +5,9 @@ import { ResolveHelper } from './resolve-helper.ts';
 import { tableBuffers } from './verified-pack.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
-/** What the main thread says: a pack begins, bytes of it were written, which base is needed next, a base is here, all bases were given, it is done with. */
+/** What the main thread says: a large pack may come, a pack begins, bytes of it were written, which base is needed next, a base is here, all bases were given, it is done with. */
 export type ToWorker =
+  | { readonly kind: 'prepare' }
   | { readonly kind: 'begin'; readonly path: string; readonly options: WorkOptions; readonly found: FindAnswers | null }
   | { readonly kind: 'grow'; readonly available: number; readonly final: boolean }
   | { readonly kind: 'next-base' }
@@ -55,6 +56,10 @@ function view(bytes: Uint8Array): Buffer {
 }
 
 function take(message: ToWorker): void {
+  if (message.kind === 'prepare') {
+    helper.start();
+    return;
+  }
   if (message.kind === 'begin') {
     const { path, options, found } = message;
     scanned = false;
