@@ -3,7 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { codeOf, messageOf, PackhouseError } from '../base/mod.ts';
 import type { StoreOperation } from './faults.ts';
 import { createGate } from './gate.ts';
-import type { SigningKey } from './presign.ts';
+import type { SigningKey } from './signature.ts';
 
 export interface S3ConnectionOptions {
   /** `http://host:port` or `https://…`, without the bucket. */
@@ -33,6 +33,23 @@ export interface RequestContext {
   readonly key: string;
   readonly signal?: AbortSignal | undefined;
   readonly triesMax?: number;
+}
+
+export interface Timeouts {
+  readonly connectTimeoutMs: number;
+  /** A connection on which nothing moves for so long is given up. */
+  readonly idleTimeoutMs: number;
+  /** From a request to its answer's head. */
+  readonly answerTimeoutMs: number;
+}
+
+/** How long what may take. */
+export function timeoutsOf(options: S3ConnectionOptions): Timeouts {
+  return {
+    connectTimeoutMs: options.connectTimeoutMilliseconds ?? 5_000,
+    idleTimeoutMs: options.idleTimeoutMs ?? 30_000,
+    answerTimeoutMs: options.answerTimeoutMilliseconds ?? 120_000,
+  };
 }
 
 export type Attempt<T> = (client: S3Client, options: { readonly abortSignal?: AbortSignal }) => Promise<T>;
@@ -70,13 +87,17 @@ function hasPutClockRight(error: unknown): boolean {
   return (error as { $metadata?: { clockSkewCorrected?: boolean } } | null)?.$metadata?.clockSkewCorrected === true;
 }
 
+export function isTransientStatus(status: number): boolean {
+  return status >= 500 || TRANSIENT_STATUS.has(status);
+}
+
 function isTransient(error: unknown): boolean {
   if (error instanceof AnswerFault || TRANSIENT_NAMES.has(nameOf(error)) || hasPutClockRight(error)) return true;
   const status = statusOf(error);
   // Without a status there was no answer: a fault of the network, which Node marks with a code.
   if (status === undefined) return codeOf(error) !== undefined;
   // A good status on an error: the answer's body broke off or made no sense.
-  return status >= 500 || status < 300 || TRANSIENT_STATUS.has(status);
+  return status < 300 || isTransientStatus(status);
 }
 
 export interface S3Requests {
@@ -140,6 +161,7 @@ export function createS3Requests(options: S3ConnectionOptions): S3Requests {
 function createClient(options: S3ConnectionOptions): S3Client {
   // The gate bounds the requests in flight, so that none waits inside the agent, where waiting would count as a slow connection.
   const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: options.requestsMax ?? 64 };
+  const timeouts = timeoutsOf(options);
   return new S3Client({
     endpoint: options.endpoint,
     region: options.region,
@@ -155,9 +177,9 @@ function createClient(options: S3ConnectionOptions): S3Client {
     // With `Expect: 100-continue` the SDK opens a connection for each request.
     expectContinueHeader: false,
     requestHandler: {
-      connectionTimeout: options.connectTimeoutMilliseconds ?? 5_000,
-      socketTimeout: options.idleTimeoutMs ?? 30_000,
-      requestTimeout: options.answerTimeoutMilliseconds ?? 120_000,
+      connectionTimeout: timeouts.connectTimeoutMs,
+      socketTimeout: timeouts.idleTimeoutMs,
+      requestTimeout: timeouts.answerTimeoutMs,
       throwOnRequestTimeout: true,
       httpAgent: agent,
       httpsAgent: agent,

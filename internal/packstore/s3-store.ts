@@ -12,7 +12,7 @@ import {
 import { assert, PackhouseError } from '../base/mod.ts';
 import { missing, short } from './faults.ts';
 import { assertKey, assertPrefix, assertRange, isKey } from './keys.ts';
-import { type PresignInput, presignGet } from './presign.ts';
+import { S3Ranges } from './s3-ranges.ts';
 import {
   AnswerFault,
   createS3Requests,
@@ -21,8 +21,10 @@ import {
   type S3ConnectionOptions,
   type S3Requests,
   statusOf,
+  timeoutsOf,
 } from './s3-requests.ts';
 import { abortUpload, type UploadTarget, upload } from './s3-upload.ts';
+import { type BucketAddress, presignGet, signGet, target } from './signature.ts';
 import type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';
 
 export interface S3StoreOptions extends S3ConnectionOptions {
@@ -53,7 +55,9 @@ class S3Store implements PackStore {
   readonly #bucket: string;
   readonly #requests: S3Requests;
   readonly #target: UploadTarget;
-  readonly #presign: Pick<PresignInput, 'endpoint' | 'region' | 'bucket' | 'pathStyle'>;
+  readonly #ranges: S3Ranges;
+  readonly #address: BucketAddress;
+  readonly #publicAddress: BucketAddress;
   readonly #listPageKeys: number;
   readonly #createBucket: boolean;
   #bucketReady: Promise<void> | undefined;
@@ -67,7 +71,9 @@ class S3Store implements PackStore {
     this.#requests = createS3Requests(options);
     this.#target = { requests: this.#requests, bucket: options.bucket, partSizeBytes, concurrency };
     const { endpoint, publicEndpoint, region, bucket, pathStyle = true } = options;
-    this.#presign = { endpoint: publicEndpoint || endpoint, region, bucket, pathStyle };
+    this.#ranges = new S3Ranges(timeoutsOf(options));
+    this.#address = { endpoint, region, bucket, pathStyle };
+    this.#publicAddress = { ...this.#address, endpoint: publicEndpoint || endpoint };
     this.#listPageKeys = options.listPageKeys ?? 1000;
     this.#createBucket = options.createBucket ?? false;
   }
@@ -84,8 +90,18 @@ class S3Store implements PackStore {
     await this.#ready();
     const context: RequestContext = { operation: 'get', key, signal };
     if (lengthBytes === 0) return await this.#getNothing(context, offset);
-    const input = { Bucket: this.#bucket, Key: key, Range: `bytes=${offset}-${offset + lengthBytes - 1}` };
+    const range = `bytes=${offset}-${offset + lengthBytes - 1}`;
+    const input = { Bucket: this.#bucket, Key: key, Range: range };
     return await this.#requests.run(context, async (client, options) => {
+      const place = { ...this.#address, key };
+      const bytes = await this.#ranges.read({
+        ...target(place),
+        ...signGet({ ...place, ...(await this.#requests.credentials()), range, now: this.#requests.now() }),
+        lengthBytes,
+        assertFits: (ContentRange, ContentLength) => assertAnswerFits({ ContentRange, ContentLength }, key, offset, lengthBytes),
+        signal,
+      });
+      if (bytes !== null) return bytes;
       const answer = await client.send(new GetObjectCommand(input), options).catch((error: unknown) => {
         if (nameOf(error) === 'NoSuchKey') throw missing(key);
         if (statusOf(error) === 416) throw short(key, offset, lengthBytes, undefined);
@@ -103,7 +119,13 @@ class S3Store implements PackStore {
 
   async presignGet(key: string, lifeSeconds: number): Promise<string> {
     assertKey(key);
-    return presignGet({ ...this.#presign, ...(await this.#requests.credentials()), key, lifeSeconds, now: this.#requests.now() });
+    return presignGet({
+      ...this.#publicAddress,
+      ...(await this.#requests.credentials()),
+      key,
+      lifeSeconds,
+      now: this.#requests.now(),
+    });
   }
 
   async delete(key: string): Promise<void> {
@@ -158,6 +180,7 @@ class S3Store implements PackStore {
   }
 
   async close(): Promise<void> {
+    this.#ranges.close();
     this.#requests.close();
   }
 
@@ -265,7 +288,7 @@ async function readAnswer(answer: GetObjectCommandOutput, key: string, offset: n
 }
 
 function assertAnswerFits(
-  { ContentRange, ContentLength }: GetObjectCommandOutput,
+  { ContentRange, ContentLength }: Pick<GetObjectCommandOutput, 'ContentRange' | 'ContentLength'>,
   key: string,
   offset: number,
   lengthBytes: number,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { presignGet } from './presign.ts';
+import { presignGet, signGet } from './signature.ts';
 
 /** The example of the S3 API reference, "Authenticating Requests: Using Query Parameters". */
 const EXAMPLE = {
@@ -40,4 +40,19 @@ test('bucket, folder of the endpoint, token and life are where they belong', () 
   assert.equal(url.searchParams.get('X-Amz-Security-Token'), 'x/y');
   assert.equal(url.searchParams.get('X-Amz-Expires'), '604800');
   assert.throws(() => presignGet({ ...EXAMPLE, lifeSeconds: 0 }), RangeError);
+});
+
+test('a range is signed as the reference of S3 signs its example', () => {
+  const { lifeSeconds: _, ...example } = EXAMPLE;
+  const { path, headers } = signGet({ ...example, range: 'bytes=0-9' });
+  assert.equal(path, '/test.txt');
+  assert.equal(
+    headers.authorization,
+    'AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request' +
+      ',SignedHeaders=host;range;x-amz-content-sha256;x-amz-date' +
+      ',Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41',
+  );
+  const lent = signGet({ ...example, range: 'bytes=0-9', sessionToken: 'x/y' });
+  assert.equal(lent.headers['x-amz-security-token'], 'x/y');
+  assert.match(lent.headers.authorization!, /SignedHeaders=host;range;x-amz-content-sha256;x-amz-date;x-amz-security-token,/);
 });
