@@ -8,7 +8,12 @@ export interface ReadOptions {
   readonly pieceBytes: () => number;
 }
 
-/** A range of a pack, `from` to `to`, in pieces, the next one being read while one is written. */
+const PIECES_AHEAD = 2;
+
+/**
+ * A range of a pack, `from` to `to`, in pieces, two being read while one is written. Pieces end where a multiple of their size ends, so that
+ * answers that are sent side by side read the same ones.
+ */
 export async function* rangePieces(
   bytes: PackBytes,
   poolId: number,
@@ -17,19 +22,17 @@ export async function* rangePieces(
   to: number,
   { signal, pieceBytes }: ReadOptions,
 ): AsyncGenerator<Buffer> {
-  let at = from;
-  const read = (): Promise<readonly Buffer[]> | null => {
-    if (at >= to) return null;
-    const length = Math.min(pieceBytes(), to - at);
-    const views = bytes.views(poolId, pack, at, length, signal);
-    at += length;
-    views.catch(() => {});
-    return views;
-  };
-  for (let next = read(); next !== null; ) {
+  const ahead: Promise<readonly Buffer[]>[] = [];
+  for (let at = from; at < to || ahead.length > 0; ) {
     signal.throwIfAborted();
-    const views: readonly Buffer[] = await next;
-    next = read();
-    yield* views;
+    while (at < to && ahead.length <= PIECES_AHEAD) {
+      const size = pieceBytes();
+      const end = Math.min(at - (at % size) + size, to);
+      const views = bytes.views(poolId, pack, at, end - at, signal);
+      views.catch(() => {});
+      ahead.push(views);
+      at = end;
+    }
+    yield* await ahead.shift()!;
   }
 }

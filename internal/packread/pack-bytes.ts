@@ -2,6 +2,7 @@ import { PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
 import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { ByteCache } from './byte-cache.ts';
+import { PassingReads } from './passing-reads.ts';
 
 /** Store packs are cached in blocks of this size, aligned in the pack; scattered reads fetch one, sequential reads many at once. */
 export const BLOCK_BYTES = 1 << 20;
@@ -22,6 +23,7 @@ export class PackBytes {
   readonly #store: PackStore;
   readonly #cache: ByteCache;
   readonly #loading = new Map<string, Promise<void>>();
+  readonly #passing = new PassingReads();
 
   constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number, onLookup?: (hit: boolean) => void) {
     this.#catalog = catalog;
@@ -88,7 +90,7 @@ export class PackBytes {
 
   /**
    * Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. Long reads of big packs go past the
-   * cache, so that one clone cannot empty it; chunks of large blobs always do.
+   * cache, so that one clone cannot empty it; chunks of large blobs always do. Those are shared with who asks for the same at the time.
    */
   async views(
     poolId: number,
@@ -99,7 +101,8 @@ export class PackBytes {
   ): Promise<readonly Buffer[]> {
     const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax / 2;
     if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
-      return [await this.#get(pack, offset, lengthBytes, { signal, passedOn: true })];
+      const key = `${blockKey(pack, offset)}+${lengthBytes}`;
+      return [await this.#passing.read(key, lengthBytes, () => this.#get(pack, offset, lengthBytes, { passedOn: true }), signal)];
     }
     for (let attempt = 0; attempt < 3; attempt++) {
       const views = this.#assemble(poolId, pack, offset, lengthBytes);

@@ -16,6 +16,7 @@
  * with `.idx`, `.reach`, `.manifest` or `.sums` (`crateKey`, `sidecarKey`). Keys are never reused. The file system store keeps
  * a key as the file of that name under its root, and unfinished puts in `<root>/.tmp`, which no key can name.
  *
+ * Ranges of objects in a bucket are read by `S3Ranges`, which does without an HTTP library and leaves every answer that is not plainly good to the SDK.
  * In a bucket a put of up to one part is one PutObject, a larger one a multipart upload with parts in parallel; each body is covered by
  * `x-amz-content-sha256`, which the service verifies. No request is conditional.
  */

@@ -124,6 +124,9 @@ test('a service that is not well is asked again, once a try', async () => {
     const store = storeAt(endpoint);
     assert.equal((await store.get('a', range)).toString(), 'abcd');
     assert.equal(requests, 3);
+    requests = -9;
+    const { code, data } = await errorOf(store.get('a', range));
+    assert.deepEqual([code, data.attempts, data.status], ['store-unavailable', 5, 503]);
     await store.close();
   });
 });

@@ -168,13 +168,13 @@ class Line {
   #begin(reading: Reading, end: number): void {
     clearTimeout(reading.timer);
     const { status, headers } = headOf(this.#head.toString('latin1', 0, end));
-    if (isTransientStatus(status)) return this.#fail(new AnswerFault(`HTTP ${status}`));
+    if (isTransientStatus(status)) return void this.#fail(statusFault(status));
     const isGood = status === 200 || status === 206;
     const lengthText = headers.get('content-length') ?? '';
     if (!isGood || !/^\d{1,15}$/.test(lengthText) || headers.has('transfer-encoding')) {
       if (isGood) this.#tell('odd');
       this.#settle()?.resolve(null);
-      return this.destroy();
+      return void this.destroy();
     }
     this.#tell('plain');
     const { lengthBytes, assertFits } = reading.request;
@@ -184,7 +184,7 @@ class Line {
       if (Number(lengthText) !== lengthBytes || rest.length > lengthBytes)
         throw new AnswerFault(`asked for ${lengthBytes} bytes, got ${lengthText} and more than they are`);
     } catch (error) {
-      return this.#fail(error as Error, true);
+      return void this.#fail(error as Error, true);
     }
     reading.isKept = !/\bclose\b/i.test(headers.get('connection') ?? '');
     reading.body = Buffer.allocUnsafeSlow(lengthBytes);
@@ -198,7 +198,7 @@ class Line {
     this.#settle()?.resolve(body);
     this.#answers += 1;
     this.#headBytes = 0;
-    if (!isKept) return this.destroy();
+    if (!isKept) return void this.destroy();
     this.#socket.setTimeout(0);
     // One that waits does not keep the process from its end.
     this.#socket.unref();
@@ -224,6 +224,10 @@ class Line {
 
 function isEnd(error: Error): boolean {
   return error instanceof AnswerFault || codeOf(error) === 'ECONNRESET' || codeOf(error) === 'EPIPE';
+}
+
+function statusFault(status: number): AnswerFault {
+  return Object.assign(new AnswerFault(`HTTP ${status}`), { $metadata: { httpStatusCode: status } });
 }
 
 function timeout(what: string, milliseconds: number): Error {

@@ -18,8 +18,8 @@ export interface GetOptions {
   readonly lengthBytes: number;
   readonly signal?: AbortSignal;
   /**
-   * The bytes go on to a client and are not kept, so that a damaged one harms one answer only, which the client refuses. The buffer may be a
-   * part of a larger one.
+   * The bytes go on to clients and are not kept for longer than moments, so that a damaged one harms the answers of that moment only, which
+   * the clients refuse. The buffer may be a part of a larger one.
    */
   readonly passedOn?: boolean;
 }
