@@ -74,6 +74,7 @@ export class PackBytes {
   /** Lets go of what is cached of a store pack: its bytes were not what they should be, and are to be read again. */
   forget(pack: PackExtent): void {
     for (let block = 0; block * BLOCK_BYTES < pack.lengthBytes; block++) this.#cache.delete(blockKey(pack, block));
+    this.#passing.clear();
   }
 
   /** Brings tail packs into the cache, all in one statement. */

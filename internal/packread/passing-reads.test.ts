@@ -50,6 +50,16 @@ test('no more is kept than 16 MiB: the oldest go, and still come to who has aske
   assert.equal(reads.bytes, MIB);
 });
 
+test('what is cleared is read again', async () => {
+  const reads = new PassingReads();
+  const count = counted();
+  const before = reads.read('k', MIB, count.load);
+  reads.clear();
+  assert.equal(reads.bytes, 0);
+  assert.deepEqual(await reads.read('k', MIB, count.load), Buffer.of(2));
+  assert.deepEqual(await before, Buffer.of(1));
+});
+
 test('a read that fails fails for all who wait, and for nobody after', async () => {
   const reads = new PassingReads();
   let fails = true;

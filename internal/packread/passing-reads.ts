@@ -32,6 +32,11 @@ export class PassingReads {
     });
   }
 
+  /** Who asks from now on reads anew. */
+  clear(): void {
+    for (const [key, read] of this.#reads) this.#forget(key, read);
+  }
+
   #begin(key: string, lengthBytes: number, load: () => Promise<Buffer>): Read {
     const bytes = load();
     const read: Read = { bytes, lengthBytes, timer: setTimeout(() => this.#forget(key, read), KEPT_MS).unref() };
