@@ -2,14 +2,10 @@ import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { codeOf } from '../base/mod.ts';
 import { AnswerFault, isTransientStatus, type Timeouts } from './s3-requests.ts';
+import type { SignedGet } from './signature.ts';
 
 /** A GET whose answer has `lengthBytes` bytes. */
-export interface RangeRequest {
-  readonly protocol: string;
-  /** With its port, unless that is the protocol's own. */
-  readonly host: string;
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
+export interface RangeRequest extends SignedGet {
   readonly lengthBytes: number;
   /** Throws when the answer is not to what was asked. */
   readonly assertFits: (contentRange: string | undefined, contentLength: number) => void;
@@ -48,8 +44,7 @@ export class S3Ranges {
     if (this.#odd >= ODD_MAX) return null;
     for (;;) {
       request.signal?.throwIfAborted();
-      const kept = this.#idle.pop();
-      const line = kept ?? this.#open(request);
+      const line = this.#idle.pop() ?? this.#open(request);
       try {
         return await line.ask(request);
       } catch (error) {
@@ -64,11 +59,11 @@ export class S3Ranges {
 
   #open(request: RangeRequest): Line {
     const line = new Line(request, this.#options, (what) => {
-      const at = this.#idle.indexOf(line);
       if (what === 'idle') this.#idle.push(line);
       else if (what === 'odd') this.#odd += 1;
       else if (what === 'plain') this.#odd = 0;
       else {
+        const at = this.#idle.indexOf(line);
         if (at >= 0) this.#idle.splice(at, 1);
         this.#lines.delete(line);
       }

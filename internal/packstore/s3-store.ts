@@ -24,7 +24,7 @@ import {
   timeoutsOf,
 } from './s3-requests.ts';
 import { abortUpload, type UploadTarget, upload } from './s3-upload.ts';
-import { type BucketAddress, presignGet, signGet, target } from './signature.ts';
+import { type BucketAddress, presignGet, signGet } from './signature.ts';
 import type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';
 
 export interface S3StoreOptions extends S3ConnectionOptions {
@@ -93,10 +93,9 @@ class S3Store implements PackStore {
     const range = `bytes=${offset}-${offset + lengthBytes - 1}`;
     const input = { Bucket: this.#bucket, Key: key, Range: range };
     return await this.#requests.run(context, async (client, options) => {
-      const place = { ...this.#address, key };
+      const signer = { ...(await this.#requests.credentials()), now: this.#requests.now() };
       const bytes = await this.#ranges.read({
-        ...target(place),
-        ...signGet({ ...place, ...(await this.#requests.credentials()), range, now: this.#requests.now() }),
+        ...signGet({ ...this.#address, ...signer, key, range }),
         lengthBytes,
         assertFits: (ContentRange, ContentLength) => assertAnswerFits({ ContentRange, ContentLength }, key, offset, lengthBytes),
         signal,

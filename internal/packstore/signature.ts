@@ -62,12 +62,21 @@ export function presignGet(input: PresignInput): string {
   return `${protocol}//${host}${path}?${query}&X-Amz-Signature=${signature(input, request)}`;
 }
 
+/** A request that is signed, as it goes on the wire. */
+export interface SignedGet {
+  readonly protocol: string;
+  /** With its port, unless that is the protocol's own. */
+  readonly host: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 /**
- * The path and the headers of a GET for a range of an object: Signature Version 4 in a header ("Authenticating Requests: Using the
+ * A GET for a range of an object: Signature Version 4 in a header ("Authenticating Requests: Using the
  * Authorization Header" of the S3 API reference).
  */
-export function signGet(input: SignGetInput): { readonly path: string; readonly headers: Readonly<Record<string, string>> } {
-  const { host, path } = target(input);
+export function signGet(input: SignGetInput): SignedGet {
+  const { protocol, host, path } = target(input);
   const { time, scope } = stampOf(input);
   const headers: Record<string, string> = {
     host,
@@ -81,11 +90,11 @@ export function signGet(input: SignGetInput): { readonly path: string; readonly 
   const request = ['GET', path, '', ...lines, '', names, NOTHING_SHA256].join('\n');
   const credential = `${input.accessKeyId}/${scope}`;
   headers.authorization = `${ALGORITHM} Credential=${credential},SignedHeaders=${names},Signature=${signature(input, request)}`;
-  return { path, headers };
+  return { protocol, host, path, headers };
 }
 
 /** Where requests for objects of a bucket go to. */
-export function target(input: BucketAddress & { readonly key: string }): { protocol: string; host: string; path: string } {
+function target(input: BucketAddress & { readonly key: string }): { protocol: string; host: string; path: string } {
   const base = new URL(input.endpoint);
   const { bucket, key, pathStyle } = input;
   const folder = base.pathname.replace(/\/$/, '');

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Catalog } from '../catalog/mod.ts';
+import { createMemoryStore, type PackStore } from '../packstore/mod.ts';
+import { seededBytes } from '../testkit/mod.ts';
+import { PackBytes, type PackExtent } from './pack-bytes.ts';
+
+const MIB = 1 << 20;
+const LENGTH_BYTES = 5 * MIB + 7;
+
+/** A pack in a store that counts what is read of it, too large for its reader's cache. */
+async function largePack(): Promise<{ bytes: PackBytes; pack: PackExtent; stored: Buffer; reads: string[] }> {
+  const inner = createMemoryStore();
+  const reads: string[] = [];
+  const get: PackStore['get'] = (key, options) => {
+    reads.push(`${options.offset}+${options.lengthBytes}`);
+    return inner.get(key, options);
+  };
+  const store = new Proxy(inner, { get: (target, name) => (name === 'get' ? get : Reflect.get(target, name)) });
+  const stored = seededBytes(1, LENGTH_BYTES);
+  const pack: PackExtent = { id: 1, tier: 'store', crateKey: 'crates/00/1.pack', extentOffset: 0, lengthBytes: LENGTH_BYTES };
+  await inner.put(pack.crateKey!, stored);
+  return { bytes: new PackBytes({} as Catalog, store, 4 * MIB), pack, stored, reads };
+}
+
+test('long reads of a pack that is too large for the cache are shared, and not cached; short ones are cached', async () => {
+  const { bytes, pack, stored, reads } = await largePack();
+  const long = () => bytes.read(1, pack, 5, 2 * MIB);
+  for (const read of await Promise.all([long(), long(), long()])) assert(read.equals(stored.subarray(5, 5 + 2 * MIB)));
+  assert.deepEqual(reads, [`5+${2 * MIB}`]);
+  assert.equal(bytes.cache.bytes, 0);
+  await bytes.read(1, pack, 6, 2 * MIB);
+  assert.deepEqual(reads.splice(0), [`5+${2 * MIB}`, `6+${2 * MIB}`]);
+  assert((await bytes.read(1, pack, 10, 20)).equals(stored.subarray(10, 30)));
+  assert.deepEqual(reads.splice(0), [`0+${MIB}`]);
+  await bytes.read(1, pack, 11, 20);
+  assert.deepEqual(reads, []);
+});
+
+test('what is to be forgotten is read again, long and short', async () => {
+  const { bytes, pack, reads } = await largePack();
+  for (let i = 0; i < 2; i++) {
+    await bytes.read(1, pack, 0, 2 * MIB);
+    await bytes.read(1, pack, 0, 20);
+    assert.deepEqual(reads.splice(0), [`0+${2 * MIB}`, `0+${MIB}`]);
+    bytes.forget(pack);
+  }
+});
