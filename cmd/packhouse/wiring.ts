@@ -53,9 +53,10 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     await store.check();
     const stale = await removeStaleSpools();
     if (stale.length > 0) log.info({ stale }, 'spool folders of killed processes removed');
-    // A third for ranges of packs, the rest for indexes and commit graphs: those of 750,000 objects are some 110 MB.
-    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 3, (hit) => metrics.cache('pack-bytes', hit));
-    const repositories = new Repositories(catalog, bytes, (config.cache.bytesMax * 2) / 3);
+    // A quarter for ranges of packs, the rest for indexes and commit graphs: those of 770,000 objects take 117 to 128 MiB, and are loaded anew
+    // at each turn where they do not fit.
+    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 4, (hit) => metrics.cache('pack-bytes', hit));
+    const repositories = new Repositories(catalog, bytes, (config.cache.bytesMax * 3) / 4);
     const protocolLimits = limitsOfProtocol(config);
     const hiddenRefs = hiddenRefsOf(config);
     const push: PushSettings = {

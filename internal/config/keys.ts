@@ -100,7 +100,7 @@ export const KEYS = {
   'fetch.packfile_uris_life': duration('5m', 'How long such a URL can be used, by whoever has it; fetch.max_duration at most.'),
   'fetch.packfile_uris_bytes_min': size('1MiB', 'Smaller packs come in the answer.'),
 
-  'cache.bytes_max': size('160MiB', 'Memory for cached pack ranges (a third), indexes and commit graphs.'),
+  'cache.bytes_max': size('176MiB', 'Memory for cached pack ranges (a quarter), indexes and commit graphs.'),
   'cache.answer_bytes_max': size(
     '32MiB',
     'Memory for how packs were put together that were sent lately, to send them again; 0 for none.',
