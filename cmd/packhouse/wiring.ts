@@ -7,13 +7,13 @@ import { AnswerCache, advertise, type FetchSettings, PackUris, SendRoom, serveFe
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
 import { DEFAULT_PACK_LIMITS, type PackLimits, prepareWorker, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
-import { PackBytes } from '../../internal/packread/mod.ts';
+import { type DiskCache, PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { runMaintenanceProcess } from './maintenance-process.ts';
-import { openStore } from './open-store.ts';
+import { openDiskCache, openStore } from './open-store.ts';
 
 /** What strangers are told that they talk to: the generation of its behaviour on the wire, not its patch level. */
 const AGENT = 'packhouse1';
@@ -48,6 +48,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     log,
     ...(aroundStore && { around: aroundStore }),
   });
+  let disk: DiskCache | undefined;
   try {
     await catalog.check();
     await store.check();
@@ -55,7 +56,11 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     if (stale.length > 0) log.info({ stale }, 'spool folders of killed processes removed');
     // A quarter for ranges of packs, the rest for indexes and commit graphs: those of 770,000 objects take 117 to 128 MiB, and are loaded anew
     // at each turn where they do not fit.
-    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 4, (hit) => metrics.cache('pack-bytes', hit));
+    disk = await openDiskCache(config, log, (hit) => metrics.cache('disk', hit));
+    const bytes = new PackBytes(catalog, store, config.cache.bytesMax / 4, {
+      onLookup: (hit) => metrics.cache('pack-bytes', hit),
+      disk,
+    });
     const repositories = new Repositories(catalog, bytes, (config.cache.bytesMax * 3) / 4);
     const protocolLimits = limitsOfProtocol(config);
     const hiddenRefs = hiddenRefsOf(config);
@@ -108,6 +113,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
       await maintenance;
     }
   } finally {
+    await disk?.close();
     await store.close();
     await catalog.close();
   }

@@ -5,6 +5,7 @@
  */
 export { breath } from './breath.ts';
 export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
+export { DiskCache } from './disk-cache.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
 export { PackBytes, type PackExtent } from './pack-bytes.ts';

@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Catalog } from '../catalog/mod.ts';
 import { createMemoryStore, type PackStore } from '../packstore/mod.ts';
 import { seededBytes } from '../testkit/mod.ts';
+import { DiskCache } from './disk-cache.ts';
 import { PackBytes, type PackExtent } from './pack-bytes.ts';
 
 const MIB = 1 << 20;
 const LENGTH_BYTES = 5 * MIB + 7;
 
 /** A pack in a store that counts what is read of it, too large for its reader's cache. */
-async function largePack(): Promise<{ bytes: PackBytes; pack: PackExtent; stored: Buffer; reads: string[] }> {
+async function largePack(disk?: DiskCache): Promise<{ bytes: PackBytes; pack: PackExtent; stored: Buffer; reads: string[] }> {
   const inner = createMemoryStore();
   const reads: string[] = [];
   const get: PackStore['get'] = (key, options) => {
@@ -20,7 +24,7 @@ async function largePack(): Promise<{ bytes: PackBytes; pack: PackExtent; stored
   const stored = seededBytes(1, LENGTH_BYTES);
   const pack: PackExtent = { id: 1, tier: 'store', crateKey: 'crates/00/1.pack', extentOffset: 0, lengthBytes: LENGTH_BYTES };
   await inner.put(pack.crateKey!, stored);
-  return { bytes: new PackBytes({} as Catalog, store, 4 * MIB), pack, stored, reads };
+  return { bytes: new PackBytes({} as Catalog, store, 4 * MIB, { disk }), pack, stored, reads };
 }
 
 test('long reads of a pack that is too large for the cache are shared, and not cached; short ones are cached', async () => {
@@ -44,5 +48,29 @@ test('what is to be forgotten is read again, long and short', async () => {
     await bytes.read(1, pack, 0, 20);
     assert.deepEqual(reads.splice(0), [`0+${2 * MIB}`, `0+${MIB}`]);
     bytes.forget(pack);
+  }
+});
+
+test('with a disk the store is asked once, for whole blocks as far as the pack goes', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'packhouse-pack-bytes-'));
+  const disk = await DiskCache.open({ folder, bytesMax: 64 * MIB });
+  try {
+    const { bytes, pack, stored, reads } = await largePack(disk);
+    assert((await bytes.read(1, pack, MIB + 5, 2 * MIB)).equals(stored.subarray(MIB + 5, 3 * MIB + 5)));
+    assert.deepEqual(reads.splice(0), [`${MIB}+${2 * MIB + MIB / 2}`]);
+    const tail = LENGTH_BYTES - 3 * MIB;
+    assert((await bytes.read(1, pack, 3 * MIB, tail)).equals(stored.subarray(3 * MIB)));
+    assert.deepEqual(reads.splice(0), [`${3 * MIB}+${tail}`]);
+    await disk.settled();
+    // Other pieces of the same: long and passed on, short and kept in memory.
+    assert((await bytes.read(1, pack, MIB, 3 * MIB + 9)).equals(stored.subarray(MIB, 4 * MIB + 9)));
+    assert((await bytes.read(1, pack, 5 * MIB, 7)).equals(stored.subarray(5 * MIB)));
+    assert.deepEqual(reads, []);
+    bytes.forget(pack);
+    assert((await bytes.read(1, pack, 5 * MIB, 7)).equals(stored.subarray(5 * MIB)));
+    assert.deepEqual(reads, [`${5 * MIB}+7`]);
+  } finally {
+    await disk.close();
+    rmSync(folder, { recursive: true });
   }
 });

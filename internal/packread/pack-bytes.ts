@@ -1,7 +1,8 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
-import { type PackStore, sidecarKey } from '../packstore/mod.ts';
+import { type GetOptions, type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { ByteCache } from './byte-cache.ts';
+import { DISK_BLOCK_BYTES, type DiskCache } from './disk-cache.ts';
 import { PassingReads } from './passing-reads.ts';
 
 /** Store packs are cached in blocks of this size, aligned in the pack; scattered reads fetch one, sequential reads many at once. */
@@ -14,6 +15,12 @@ export interface PackExtent extends Pick<Pack, 'id' | 'crateKey' | 'extentOffset
   readonly tier: Pack['tier'] | 'chunks';
 }
 
+export interface PackBytesOptions {
+  readonly onLookup?: (hit: boolean) => void;
+  /** Where what the store gave is kept beyond memory. */
+  readonly disk?: DiskCache | undefined;
+}
+
 /**
  * Bytes of live packs: a tail pack's from PostgreSQL, whole; a store pack's from the bucket, in blocks. Cached, bounded by bytes.
  * `peek` answers from the cache without waiting; `load` fetches what `peek` lacked.
@@ -24,11 +31,13 @@ export class PackBytes {
   readonly #cache: ByteCache;
   readonly #loading = new Map<string, Promise<void>>();
   readonly #passing = new PassingReads();
+  readonly #disk: DiskCache | undefined;
 
-  constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number, onLookup?: (hit: boolean) => void) {
+  constructor(catalog: Catalog, store: PackStore, cacheBytesMax: number, { onLookup, disk }: PackBytesOptions = {}) {
     this.#catalog = catalog;
     this.#store = store;
     this.#cache = new ByteCache(cacheBytesMax, onLookup);
+    this.#disk = disk;
   }
 
   /** Where what is not in packs is asked for: recipes. */
@@ -75,6 +84,7 @@ export class PackBytes {
   forget(pack: PackExtent): void {
     for (let block = 0; block * BLOCK_BYTES < pack.lengthBytes; block++) this.#cache.delete(blockKey(pack, block));
     this.#passing.clear();
+    this.#disk?.forget(diskName(pack), 0, Math.ceil(pack.lengthBytes / DISK_BLOCK_BYTES));
   }
 
   /** Brings tail packs into the cache, all in one statement. */
@@ -111,7 +121,7 @@ export class PackBytes {
       await this.load(poolId, pack, offset, lengthBytes, signal);
     }
     // The cache is smaller than what is asked for at once.
-    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, { signal })];
+    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, signal && { signal })];
     const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
     if (bytes === undefined || bytes.length < offset + lengthBytes) throw missingPack(pack);
     return [bytes.subarray(offset, offset + lengthBytes)];
@@ -167,14 +177,26 @@ export class PackBytes {
     }
   }
 
-  async #get(
-    pack: PackExtent,
-    offset: number,
-    lengthBytes: number,
-    { signal, passedOn = false }: { signal?: AbortSignal | undefined; passedOn?: boolean } = {},
-  ): Promise<Buffer> {
-    const range = { offset: pack.extentOffset + offset, lengthBytes, passedOn };
-    const bytes = await this.#store.get(pack.crateKey!, signal === undefined ? range : { ...range, signal });
+  /** Of the disk when all of it is there, else of the store: then whole blocks of the disk's, which keeps them. */
+  async #get(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions = {}): Promise<Buffer> {
+    const disk = this.#disk;
+    if (disk === undefined) return await this.#fromStore(pack, offset, lengthBytes, options);
+    const first = Math.floor(offset / DISK_BLOCK_BYTES);
+    const from = first * DISK_BLOCK_BYTES;
+    const end = Math.ceil((offset + lengthBytes) / DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES;
+    const wide = Math.min(end, pack.lengthBytes) - from;
+    let bytes = await disk.read(diskName(pack), first, wide, !options.passedOn);
+    options.signal?.throwIfAborted();
+    if (bytes === undefined) {
+      bytes = await this.#fromStore(pack, from, wide, options);
+      disk.keep(diskName(pack), first, bytes);
+    }
+    return bytes.subarray(offset - from, offset - from + lengthBytes);
+  }
+
+  async #fromStore(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions): Promise<Buffer> {
+    const range = { ...options, offset: pack.extentOffset + offset, lengthBytes };
+    const bytes = await this.#store.get(pack.crateKey!, range);
     if (bytes.length === lengthBytes) return bytes;
     // Kept as it is, it would be short for everybody after.
     const message = `the store gave ${bytes.length} of ${lengthBytes} bytes of pack ${pack.id} at offset ${offset}`;
@@ -182,8 +204,14 @@ export class PackBytes {
   }
 }
 
+type StoreReadOptions = Pick<GetOptions, 'signal' | 'passedOn'>;
+
 function tailKey(poolId: number, packId: number): string {
   return `tail ${poolId} ${packId}`;
+}
+
+function diskName(pack: PackExtent): string {
+  return `${pack.crateKey} ${pack.extentOffset}`;
 }
 
 function blockKey(pack: PackExtent, block: number): string {
