@@ -1,5 +1,6 @@
-import { Agent, request } from 'node:http';
-import { BAND_DATA } from '../internal/pktline/mod.ts';
+import { connect, type Socket } from 'node:net';
+import { BAND_DATA, FLUSH } from '../internal/pktline/mod.ts';
+import { AnswerReader } from './answer-reader.ts';
 
 /** What one request took, on the wire. */
 export interface Answer {
@@ -21,52 +22,102 @@ const PACK_HEADER_BYTES = 12;
 
 /** One keep-alive connection to a server, one request at a time. */
 export class Connection {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  readonly #url: string;
+  readonly #url: URL;
+  #socket: Socket | null = null;
 
   constructor(url: string) {
-    this.#url = url;
+    this.#url = new URL(url);
   }
 
   /** Throws when the status is not 200 or the answer of upload-pack does not end as a whole answer does. */
   async post(repository: string, service: 'git-upload-pack' | 'git-receive-pack', body: Buffer): Promise<Answer> {
-    const url = `${this.#url}/${repository}/${service}`;
-    const headers = {
-      'Content-Type': `application/x-${service}-request`,
-      Accept: `application/x-${service}-result`,
-      'Content-Length': body.length,
-      ...(service === 'git-upload-pack' ? { 'Git-Protocol': 'version=2' } : {}),
-    };
+    const path = `/${repository}/${service}`;
+    const head = [
+      `POST ${path} HTTP/1.1`,
+      `Host: ${this.#url.host}`,
+      `Content-Type: application/x-${service}-request`,
+      `Accept: application/x-${service}-result`,
+      `Content-Length: ${body.length}`,
+      ...(service === 'git-upload-pack' ? ['Git-Protocol: version=2'] : []),
+      '\r\n',
+    ].join('\r\n');
+    const request = Buffer.concat([Buffer.from(head, 'latin1'), body]);
+    const socket = this.#socket ?? (await this.#open());
+    const seen = new Seen();
     const start = performance.now();
-    let packMilliseconds: number | undefined;
-    let head: Buffer = Buffer.alloc(0);
-    let tail = '';
-    let bytes = 0;
-    const status = await new Promise<number>((resolve, reject) => {
-      const outgoing = request(url, { method: 'POST', agent: this.#agent, headers }, (incoming) => {
-        incoming.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (head.length < HEAD_BYTES_MAX) {
-            head = Buffer.concat([head, chunk.subarray(0, HEAD_BYTES_MAX)]);
-            if (packMilliseconds === undefined && head.includes(PACK)) packMilliseconds = performance.now() - start;
-          }
-          tail = (chunk.length >= 4 ? '' : tail) + chunk.toString('latin1', Math.max(0, chunk.length - 4));
-        });
-        incoming.on('error', reject);
-        incoming.on('end', () => resolve(incoming.statusCode ?? 0));
-      });
-      outgoing.on('error', reject);
-      outgoing.setTimeout(ANSWER_MS_MAX, () => outgoing.destroy(new Error(`no answer from ${url}`)));
-      outgoing.end(body);
-    });
+    const status = await exchange(socket, request, (bytes) => seen.take(bytes, start));
     const milliseconds = performance.now() - start;
-    const whole = service === 'git-receive-pack' || tail.endsWith('0000');
-    if (status !== 200 || !whole) throw new Error(`${url}: ${status}, ${bytes} bytes: ${head.toString('latin1', 0, 300)}`);
-    return { milliseconds, packMilliseconds, objects: objectsIn(head), bytes, head };
+    const whole = service === 'git-receive-pack' || seen.tail.subarray(-4).equals(FLUSH);
+    const { packMilliseconds, bytes, head: beginning } = seen;
+    if (status !== 200 || !whole) throw new Error(`${path}: ${status}, ${bytes} bytes: ${beginning.toString('latin1', 0, 300)}`);
+    return { milliseconds, packMilliseconds, objects: objectsIn(beginning), bytes, head: beginning };
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#socket?.destroy();
+  }
+
+  #open(): Promise<Socket> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ host: this.#url.hostname, port: Number(this.#url.port), noDelay: true });
+      socket.once('error', reject);
+      socket.once('connect', () => {
+        socket.off('error', reject);
+        // One that waits may be closed by the server: the next request opens another.
+        socket.on('error', () => socket.destroy());
+        socket.on('close', () => {
+          if (this.#socket === socket) this.#socket = null;
+        });
+        socket.setTimeout(ANSWER_MS_MAX, () => socket.destroy());
+        this.#socket = socket;
+        resolve(socket);
+      });
+    });
+  }
+}
+
+/** Sends a request; resolves with the status when the answer is whole. */
+function exchange(socket: Socket, request: Buffer, onBody: (bytes: Buffer) => void): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const reader = new AnswerReader(onBody);
+    const end = (error: Error | null): void => {
+      socket.off('data', onData);
+      socket.off('close', onClose);
+      if (error === null) resolve(reader.status);
+      else {
+        socket.destroy();
+        reject(error);
+      }
+    };
+    const onData = (chunk: Buffer): void => {
+      try {
+        reader.take(chunk);
+        if (reader.isWhole) end(null);
+      } catch (error) {
+        end(error as Error);
+      }
+    };
+    const onClose = (): void => end(new Error('the connection ended before the answer'));
+    socket.on('data', onData);
+    socket.on('close', onClose);
+    socket.write(request);
+  });
+}
+
+/** What is looked at of a body that goes by. */
+class Seen {
+  packMilliseconds: number | undefined;
+  bytes = 0;
+  head: Buffer = Buffer.alloc(0);
+  tail: Buffer = Buffer.alloc(0);
+
+  take(chunk: Buffer, start: number): void {
+    this.bytes += chunk.length;
+    if (this.head.length < HEAD_BYTES_MAX) {
+      this.head = Buffer.concat([this.head, chunk.subarray(0, HEAD_BYTES_MAX)]);
+      if (this.packMilliseconds === undefined && this.head.includes(PACK)) this.packMilliseconds = performance.now() - start;
+    }
+    this.tail = chunk.length >= FLUSH.length ? chunk : Buffer.concat([this.tail.subarray(-FLUSH.length), chunk]);
   }
 }
 

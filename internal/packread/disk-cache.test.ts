@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +22,7 @@ async function withCache(
   const cache = await DiskCache.open({
     folder: join(folder, 'made'),
     bytesMax: slots * BLOCK + 1,
+    recentMs: 0,
     onLookup: (hit) => told.lookups.push(hit),
     onFault: ({ message }) => told.faults.push(message),
   });
@@ -55,7 +56,7 @@ function overwrite(path: string, at: number): void {
 test('blocks come back as they were kept, all of those that are asked for or none; no file has a name', async () => {
   await withCache(8, async (cache, { lookups, folder }) => {
     const bytes = seededBytes(1, 2 * BLOCK + 5);
-    cache.keep('a', 3, bytes);
+    cache.keep('a', 3, bytes, cache.generation);
     await cache.settled();
     assert((await cache.read('a', 3, bytes.length, true))?.equals(bytes));
     assert((await cache.read('a', 4, BLOCK, false))?.equals(bytes.subarray(BLOCK, 2 * BLOCK)));
@@ -72,20 +73,29 @@ test('blocks come back as they were kept, all of those that are asked for or non
 
 test('what is to be forgotten while it is written is forgotten', async () => {
   await withCache(4, async (cache) => {
-    cache.keep('a', 0, seededBytes(6, 2 * BLOCK));
+    cache.keep('a', 0, seededBytes(6, 2 * BLOCK), cache.generation);
+    const { generation } = cache;
     cache.forget('a', 1, 1);
     await cache.settled();
     assert.equal(await cache.read('a', 1, BLOCK, false), undefined);
+    cache.keep('a', 1, seededBytes(6, BLOCK), generation);
+    await cache.settled();
+    assert.equal(await cache.read('a', 1, BLOCK, false), undefined);
+    // And no longer than that.
+    cache.keep('a', 1, seededBytes(6, BLOCK), cache.generation);
+    cache.keep('a', 2, seededBytes(6, BLOCK), cache.generation);
+    await cache.settled();
+    assert(await cache.read('a', 1, 2 * BLOCK, false));
   });
 });
 
 test('the least recently used give way, and the file does not grow beyond what it may have', async () => {
   await withCache(4, async (cache, { folder }) => {
     const bytes = seededBytes(2, BLOCK);
-    for (let i = 0; i < 4; i++) cache.keep('a', i, bytes);
+    for (let i = 0; i < 4; i++) cache.keep('a', i, bytes, cache.generation);
     await cache.settled();
     await cache.read('a', 0, BLOCK, false);
-    for (let i = 4; i < 7; i++) cache.keep('a', i, bytes);
+    for (let i = 4; i < 7; i++) cache.keep('a', i, bytes, cache.generation);
     await cache.settled();
     const here = await Promise.all([0, 1, 2, 3, 4, 5, 6].map((i) => cache.read('a', i, BLOCK, true)));
     assert.deepEqual(
@@ -93,7 +103,7 @@ test('the least recently used give way, and the file does not grow beyond what i
       [true, false, false, false, true, true, true],
     );
     assert.equal(statSync(unnamed(folder)).size, 4 * BLOCK);
-    cache.keep('b', 0, seededBytes(3, 9 * BLOCK));
+    cache.keep('b', 0, seededBytes(3, 9 * BLOCK), cache.generation);
     await cache.settled();
     assert.equal(statSync(unnamed(folder)).size, 4 * BLOCK);
   });
@@ -102,7 +112,7 @@ test('the least recently used give way, and the file does not grow beyond what i
 test('what is being read keeps its place', async () => {
   await withCache(2, async (cache) => {
     const bytes = seededBytes(7, 2 * BLOCK);
-    cache.keep('a', 0, bytes);
+    cache.keep('a', 0, bytes, cache.generation);
     await cache.settled();
     const handle = await open(import.meta.filename);
     const prototype = Object.getPrototypeOf(handle) as FileHandle;
@@ -114,45 +124,99 @@ test('what is being read keeps its place', async () => {
     });
     try {
       const reading = cache.read('a', 0, 2 * BLOCK, false);
-      cache.keep('b', 0, seededBytes(8, BLOCK));
+      cache.keep('b', 0, seededBytes(8, BLOCK), cache.generation);
       assert((await reading)?.equals(bytes));
     } finally {
       late.mock.restore();
     }
-    cache.keep('b', 0, seededBytes(8, BLOCK));
+    cache.keep('b', 0, seededBytes(8, BLOCK), cache.generation);
     await cache.settled();
     assert((await cache.read('b', 0, BLOCK, true))?.equals(seededBytes(8, BLOCK)));
   });
 });
 
-test('what the disk damaged is not given to be kept, and gone then', async () => {
+test('what the disk damaged is not given', async () => {
+  for (const isKept of [true, false]) {
+    await withCache(4, async (cache, { folder, faults }) => {
+      const bytes = seededBytes(4, 2 * BLOCK);
+      cache.keep('a', 0, bytes, cache.generation);
+      await cache.settled();
+      overwrite(unnamed(folder), BLOCK + 100);
+      assert((await cache.read('a', 0, BLOCK, isKept))?.equals(bytes.subarray(0, BLOCK)));
+      assert.equal(await cache.read('a', 0, 2 * BLOCK, isKept), undefined);
+      assert.deepEqual(faults, ['a block is not what was written']);
+      assert(!cache.isOpen);
+      assert.equal(await cache.read('a', 0, BLOCK, isKept), undefined);
+    });
+  }
+});
+
+test('what was compared is believed for a while, but for what is kept in memory', async () => {
   await withCache(4, async (cache, { folder }) => {
-    cache.keep('a', 0, seededBytes(4, 2 * BLOCK));
+    cache.keep('a', 0, seededBytes(4, BLOCK), cache.generation);
     await cache.settled();
-    overwrite(unnamed(folder), BLOCK + 100);
-    assert((await cache.read('a', 0, BLOCK, true)) !== undefined);
-    assert.equal(await cache.read('a', 0, 2 * BLOCK, true), undefined);
-    assert.equal(await cache.read('a', 0, BLOCK, true), undefined);
+    assert(await cache.read('a', 0, BLOCK, false));
+    overwrite(unnamed(folder), 100);
+    assert(await cache.read('a', 0, BLOCK, false));
+    mock.timers.enable({ apis: ['Date'], now: Date.now() + 61_000 });
+    try {
+      assert.equal(await cache.read('a', 0, BLOCK, false), undefined);
+    } finally {
+      mock.timers.reset();
+    }
   });
+});
+
+test('a file that is cut is a fault, too', async () => {
+  await withCache(4, async (cache, { folder, faults }) => {
+    cache.keep('a', 0, seededBytes(4, BLOCK), cache.generation);
+    await cache.settled();
+    truncateSync(unnamed(folder), 5);
+    assert.equal(await cache.read('a', 0, BLOCK, false), undefined);
+    assert.equal(faults.length, 1);
+  });
+});
+
+test('where there is no room for a block there is no cache', async () => {
+  await assert.rejects(
+    withCache(0, async () => {}),
+    /no room/,
+  );
+});
+
+test('reading more than there is room for leaves most of what is here', async () => {
+  const folder = mkdtempSync(join(root, 'cache-'));
+  const cache = await DiskCache.open({ folder, bytesMax: 40 * BLOCK });
+  const bytes = seededBytes(9, BLOCK);
+  let hits = 0;
+  for (let round = 0; round < 5; round++) {
+    for (let i = 0; i < 50; i++) {
+      if ((await cache.read('a', i, BLOCK, false)) !== undefined) hits++;
+      else cache.keep('a', i, bytes, cache.generation);
+      await cache.settled();
+    }
+  }
+  await cache.close();
+  assert(hits > 50, `${hits} of 200 were here`);
 });
 
 test('a disk that takes nothing more gets its place back, and the cache is as if it were empty', async () => {
   await withCache(8, async (cache, { faults, folder }) => {
     const bytes = seededBytes(5, 2 * BLOCK);
-    cache.keep('a', 0, bytes);
+    cache.keep('a', 0, bytes, cache.generation);
     await cache.settled();
     const handle = await open(import.meta.filename);
     const full = mock.method(Object.getPrototypeOf(handle), 'write', () => Promise.reject(new Error('ENOSPC: no space left')));
     await handle.close();
     try {
-      cache.keep('a', 2, bytes);
-      cache.keep('a', 4, bytes);
+      cache.keep('a', 2, bytes, cache.generation);
+      cache.keep('a', 4, bytes, cache.generation);
       await cache.settled();
     } finally {
       full.mock.restore();
     }
     assert.deepEqual(faults, ['ENOSPC: no space left']);
-    cache.keep('a', 6, bytes);
+    cache.keep('a', 6, bytes, cache.generation);
     for (const first of [0, 2, 4, 6]) assert.equal(await cache.read('a', first, bytes.length, false), undefined);
     const path = unnamed(folder);
     for (let i = 0; i < 100 && statSync(path).size > 0; i++) await sleep(10);
@@ -173,7 +237,7 @@ test('whatever is kept, read and forgotten side by side: what comes is what was 
       await withCache(5, async (cache, { lookups }) => {
         const reads: Promise<void>[] = [];
         for (const { kind, first, count } of steps) {
-          if (kind === 'keep') cache.keep('a', first, run(first, count));
+          if (kind === 'keep') cache.keep('a', first, run(first, count), cache.generation);
           else if (kind === 'forget') cache.forget('a', first, count);
           else if (kind === 'wait') await cache.settled();
           else
@@ -186,7 +250,7 @@ test('whatever is kept, read and forgotten side by side: what comes is what was 
         await Promise.all(reads);
         assert.equal(lookups.length, reads.length);
         await cache.settled();
-        cache.keep('a', 0, run(0, 5));
+        cache.keep('a', 0, run(0, 5), cache.generation);
         await cache.settled();
         assert((await cache.read('a', 0, 5 * BLOCK, true))?.equals(run(0, 5)), 'no place is lost');
       });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, statfs, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rm, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
@@ -7,11 +7,18 @@ import { crc32 } from 'node:zlib';
 export const DISK_BLOCK_BYTES = 512 << 10;
 /** What waits to be written; more is not kept. */
 const WRITING_BYTES_MAX = 16 << 20;
+/** A block that was compared with its checksum is believed for so long. */
+const BELIEVED_MS = 60_000;
+/** What was used so lately gives way to one of `ADMITTED_OF` newcomers only: reading more than there is room for leaves most of what is here. */
+const RECENT_MS = 600_000;
+const ADMITTED_OF = 8;
 
 interface Block {
   readonly slot: number;
   readonly lengthBytes: number;
   readonly sum: number;
+  usedAt: number;
+  comparedAt: number;
   /** Reads under way: its place is not given to another before they have ended. */
   readers: number;
   isDropped: boolean;
@@ -23,98 +30,126 @@ export interface DiskCacheOptions {
   /** At most half of what is free there is taken. */
   readonly bytesMax: number;
   readonly onLookup?: (hit: boolean) => void;
-  /** The disk did not take what was written; from then on nothing is kept. */
+  /** The disk failed, or gave back what was not written; from then on nothing is kept. */
   readonly onFault?: (error: Error) => void;
+  /** How long what was used does not give way to everything: ten minutes unless told. */
+  readonly recentMs?: number;
 }
 
 /**
  * Blocks of what an object store was asked for, on a disk of the machine; the least recently used give way. They lie in one file without a name, so
- * that nothing is left of it when the process ends, however it ends, and no other process reads it. What cannot be read or written is as if it
- * were not there.
+ * that nothing is left of it when the process ends, however it ends. A disk that fails once is left alone: its place is given back, and all is as if
+ * nothing were here.
  */
 export class DiskCache {
   readonly #file: FileHandle;
   readonly #onLookup: (hit: boolean) => void;
   readonly #onFault: (error: Error) => void;
+  readonly #recentMs: number;
   #slotsMax: number;
   /** By name, in order of use. */
   readonly #blocks = new Map<string, Block>();
   readonly #free: number[] = [];
   /** Places in the file that were ever taken. */
   #slots = 0;
+  #generation = 0;
   #writingBytes = 0;
-  #forgettings = 0;
+  #written: Promise<void> = Promise.resolve();
   readonly #running = new Set<Promise<unknown>>();
   #emptied: Promise<void> = Promise.resolve();
 
-  private constructor(file: FileHandle, slotsMax: number, { onLookup = () => {}, onFault = () => {} }: DiskCacheOptions) {
+  private constructor(file: FileHandle, slotsMax: number, options: DiskCacheOptions) {
     this.#file = file;
     this.#slotsMax = slotsMax;
-    this.#onLookup = onLookup;
-    this.#onFault = onFault;
+    this.#onLookup = options.onLookup ?? (() => {});
+    this.#onFault = options.onFault ?? (() => {});
+    this.#recentMs = options.recentMs ?? RECENT_MS;
   }
 
-  /** @throws an error of the file system, when there cannot be a file */
+  /** @throws an error of the file system, or that there is no room, when there cannot be a file */
   static async open(options: DiskCacheOptions): Promise<DiskCache> {
     await mkdir(options.folder, { recursive: true });
     const path = join(options.folder, `.cache-${randomBytes(8).toString('hex')}`);
     const file = await open(path, 'wx+', 0o600);
-    await unlink(path);
-    const { bavail, bsize } = await statfs(options.folder);
-    const bytesMax = Math.min(options.bytesMax, (bavail * bsize) / 2);
-    return new DiskCache(file, Math.floor(bytesMax / DISK_BLOCK_BYTES), options);
+    try {
+      await unlink(path);
+      const { bavail, bsize } = await statfs(options.folder);
+      const slots = Math.floor(Math.min(options.bytesMax, (bavail * bsize) / 2) / DISK_BLOCK_BYTES);
+      if (slots === 0) throw new Error(`no room for ${DISK_BLOCK_BYTES} bytes`);
+      return new DiskCache(file, slots, options);
+    } catch (error) {
+      await file.close();
+      await rm(path, { force: true });
+      throw error;
+    }
+  }
+
+  /** Whether asking and keeping are of any use. */
+  get isOpen(): boolean {
+    return this.#slotsMax > 0;
+  }
+
+  /** Rises when something is forgotten: what was read of the store before is not kept after. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**
    * `lengthBytes` of the blocks of `name` from block `first` on, only the last of which may be short; undefined unless all of them are here.
-   * Bytes that are `kept` in memory are compared with their checksums, what is passed on to a client is not: it has its own.
+   * They are compared with their checksums each time when the bytes are `kept` in memory, else once a minute.
    */
   async read(name: string, first: number, lengthBytes: number, isKept: boolean): Promise<Buffer | undefined> {
     const blocks = this.#find(name, first, lengthBytes);
     this.#onLookup(blocks !== undefined);
     if (blocks === undefined) return undefined;
-    const bytes = Buffer.allocUnsafeSlow(lengthBytes);
     for (const block of blocks) block.readers++;
     try {
-      await this.#track(Promise.all(runsOf(blocks).map(([from, to]) => this.#readRun(blocks[from]!.slot, bytes, from, to))));
-    } catch {
-      return this.forget(name, first, blocks.length);
+      const bytes = await this.#track(this.#readRuns(blocks, lengthBytes));
+      if (!blocks.every((block, i) => this.#fits(block, blockOf(bytes, i), isKept)))
+        throw new Error('a block is not what was written');
+      return bytes;
+    } catch (error) {
+      this.#giveUp(error as Error);
+      return undefined;
     } finally {
       for (const block of blocks) this.#release(block);
     }
-    const isWhole = !isKept || blocks.every(({ sum }, i) => sum === crc32(blockOf(bytes, i)));
-    return isWhole ? bytes : this.forget(name, first, blocks.length);
   }
 
-  /** Keeps the blocks of `name` that `bytes` are, from block `first` on; only the last may be short. Returns before they are written. */
-  keep(name: string, first: number, bytes: Buffer): void {
-    if (this.#writingBytes + bytes.length > WRITING_BYTES_MAX) return;
+  /**
+   * Keeps the blocks of `name` that `bytes` are, from block `first` on; only the last may be short. `generation` is that of when they were asked for.
+   * Returns before they are written.
+   */
+  keep(name: string, first: number, bytes: Buffer, generation: number): void {
+    if (!this.isOpen || generation !== this.#generation || this.#writingBytes + bytes.length > WRITING_BYTES_MAX) return;
     const blocks: Block[] = [];
+    const now = Date.now();
     for (let at = 0; at < bytes.length; at += DISK_BLOCK_BYTES) {
-      const slot = this.#takeSlot();
+      const slot = this.#takeSlot(blocks.length === 0);
       if (slot === undefined) break;
       const block = blockOf(bytes, blocks.length);
-      blocks.push({ slot, lengthBytes: block.length, sum: crc32(block), readers: 0, isDropped: false });
+      const sum = crc32(block);
+      blocks.push({ slot, lengthBytes: block.length, sum, usedAt: now, comparedAt: 0, readers: 0, isDropped: false });
     }
+    if (blocks.length === 0) return;
     this.#writingBytes += bytes.length;
-    const forgettings = this.#forgettings;
-    const written = Promise.all(runsOf(blocks).map(([from, to]) => this.#writeRun(blocks[from]!.slot, bytes, from, to)));
-    const done = written.then(
-      () => {
-        blocks.forEach((block, i) => void this.#put(blockName(name, first + i), block));
-        if (forgettings !== this.#forgettings) this.forget(name, first, blocks.length);
-      },
-      (error: Error) => this.#giveUp(error),
-    );
-    const ended = (): void => {
+    // One after the other: a slow disk holds one of Node's few threads, not all.
+    this.#written = this.#written.then(async () => {
+      try {
+        if (this.isOpen) await this.#writeRuns(blocks, bytes);
+        const isGood = this.isOpen && generation === this.#generation;
+        blocks.forEach((block, i) => void (isGood ? this.#put(blockName(name, first + i), block) : this.#free.push(block.slot)));
+      } catch (error) {
+        this.#giveUp(error as Error);
+      }
       this.#writingBytes -= bytes.length;
-    };
-    void this.#track(done.finally(ended));
+    });
+    void this.#track(this.#written);
   }
 
-  /** Lets go of `count` blocks of `name` from `first` on, and of whatever is being written: it may be them. */
-  forget(name: string, first: number, count: number): undefined {
-    this.#forgettings++;
+  /** Lets go of `count` blocks of `name` from `first` on, and of whatever is being asked for and written: it may be them. */
+  forget(name: string, first: number, count: number): void {
+    this.#generation++;
     for (let i = first; i < first + count; i++) this.#drop(blockName(name, i));
   }
 
@@ -127,7 +162,7 @@ export class DiskCache {
     this.#slotsMax = 0;
     await this.settled();
     await this.#emptied;
-    await this.#file.close();
+    await this.#file.close().catch(() => {});
   }
 
   #find(name: string, first: number, lengthBytes: number): Block[] | undefined {
@@ -138,37 +173,54 @@ export class DiskCache {
       if (block?.lengthBytes !== Math.min(DISK_BLOCK_BYTES, lengthBytes - i * DISK_BLOCK_BYTES)) return undefined;
       blocks.push(block);
     }
-    for (const [i, each] of names.entries()) {
-      this.#blocks.delete(each);
-      this.#blocks.set(each, blocks[i]!);
+    for (const [i, block] of blocks.entries()) {
+      block.usedAt = Date.now();
+      this.#blocks.delete(names[i]!);
+      this.#blocks.set(names[i]!, block);
     }
     return blocks;
   }
 
-  async #readRun(slot: number, bytes: Buffer, from: number, to: number): Promise<void> {
-    const target = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
-    for (let filled = 0; filled < target.length; ) {
-      const { bytesRead } = await this.#file.read(target, filled, target.length - filled, slot * DISK_BLOCK_BYTES + filled);
-      if (bytesRead === 0) throw new Error('the file is shorter than what was written');
-      filled += bytesRead;
+  #fits(block: Block, bytes: Buffer, isKept: boolean): boolean {
+    if (!isKept && Date.now() - block.comparedAt < BELIEVED_MS) return true;
+    block.comparedAt = Date.now();
+    return block.sum === crc32(bytes);
+  }
+
+  async #readRuns(blocks: readonly Block[], lengthBytes: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(lengthBytes);
+    for (const [from, to] of runsOf(blocks)) {
+      const target = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
+      const at = blocks[from]!.slot * DISK_BLOCK_BYTES;
+      for (let filled = 0; filled < target.length; ) {
+        const { bytesRead } = await this.#file.read(target, filled, target.length - filled, at + filled);
+        if (bytesRead === 0) throw new Error('the file is shorter than what was written');
+        filled += bytesRead;
+      }
+    }
+    return bytes;
+  }
+
+  async #writeRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
+    for (const [from, to] of runsOf(blocks)) {
+      const source = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
+      const at = blocks[from]!.slot * DISK_BLOCK_BYTES;
+      for (let written = 0; written < source.length; ) {
+        const { bytesWritten } = await this.#file.write(source, written, source.length - written, at + written);
+        if (bytesWritten === 0) throw new Error('the disk takes nothing');
+        written += bytesWritten;
+      }
     }
   }
 
-  async #writeRun(slot: number, bytes: Buffer, from: number, to: number): Promise<void> {
-    const source = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
-    for (let written = 0; written < source.length; ) {
-      const left = source.length - written;
-      written += (await this.#file.write(source, written, left, slot * DISK_BLOCK_BYTES + written)).bytesWritten;
-    }
-  }
-
-  #takeSlot(): number | undefined {
-    if (this.#slotsMax === 0) return undefined;
+  /** A place for one block, and for the next ones of the same bytes when there was one for the first. */
+  #takeSlot(isFirst: boolean): number | undefined {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     if (this.#slots < this.#slotsMax) return this.#slots++;
     for (const [name, block] of this.#blocks) {
       if (block.readers > 0) continue;
+      if (isFirst && Date.now() - block.usedAt < this.#recentMs && Math.random() * ADMITTED_OF >= 1) return undefined;
       this.#blocks.delete(name);
       return block.slot;
     }
@@ -176,7 +228,6 @@ export class DiskCache {
   }
 
   #put(name: string, block: Block): void {
-    if (this.#slotsMax === 0) return;
     this.#drop(name);
     this.#blocks.set(name, block);
   }
@@ -194,9 +245,8 @@ export class DiskCache {
     if (block.isDropped && block.readers === 0) this.#free.push(block.slot);
   }
 
-  /** A full disk is needed for other things than this. */
   #giveUp(error: Error): void {
-    if (this.#slotsMax === 0) return;
+    if (!this.isOpen) return;
     this.#slotsMax = 0;
     this.#blocks.clear();
     // Not under a read: it would get zeros for what another write makes longer again.

@@ -9,6 +9,8 @@ import { PassingReads } from './passing-reads.ts';
 export const BLOCK_BYTES = 1 << 20;
 /** The longest single read from the store. */
 const FETCH_BYTES_MAX = 8 << 20;
+/** Longer reads go past the disk: they are of single large objects. */
+const DISK_READ_BYTES_MAX = 16 << 20;
 
 /** A pack as far as its bytes are concerned: also one of chunks. */
 export interface PackExtent extends Pick<Pack, 'id' | 'crateKey' | 'extentOffset' | 'lengthBytes'> {
@@ -180,18 +182,28 @@ export class PackBytes {
   /** Of the disk when all of it is there, else of the store: then whole blocks of the disk's, which keeps them. */
   async #get(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions = {}): Promise<Buffer> {
     const disk = this.#disk;
-    if (disk === undefined) return await this.#fromStore(pack, offset, lengthBytes, options);
+    const isBeyond = offset + lengthBytes > pack.lengthBytes;
+    if (!disk?.isOpen || isBeyond || lengthBytes > DISK_READ_BYTES_MAX)
+      return await this.#fromStore(pack, offset, lengthBytes, options);
     const first = Math.floor(offset / DISK_BLOCK_BYTES);
     const from = first * DISK_BLOCK_BYTES;
     const end = Math.ceil((offset + lengthBytes) / DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES;
     const wide = Math.min(end, pack.lengthBytes) - from;
+    const { generation } = disk;
     let bytes = await disk.read(diskName(pack), first, wide, !options.passedOn);
     options.signal?.throwIfAborted();
     if (bytes === undefined) {
-      bytes = await this.#fromStore(pack, from, wide, options);
-      disk.keep(diskName(pack), first, bytes);
+      try {
+        bytes = await this.#fromStore(pack, from, wide, options);
+      } catch (error) {
+        if (wide === lengthBytes || options.signal?.aborted) throw error;
+        // What is beside it may be what cannot be read.
+        return await this.#fromStore(pack, offset, lengthBytes, options);
+      }
+      disk.keep(diskName(pack), first, bytes, generation);
     }
-    return bytes.subarray(offset - from, offset - from + lengthBytes);
+    const wanted = bytes.subarray(offset - from, offset - from + lengthBytes);
+    return lengthBytes * 2 < wide ? Buffer.from(wanted) : wanted;
   }
 
   async #fromStore(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions): Promise<Buffer> {
