@@ -43,6 +43,8 @@ export interface Item {
   readonly name: string;
   /** Several clients work at the same time. */
   readonly atOnce: boolean;
+  /** What came before has warmed all that it uses, and it would leave maintenance to do. */
+  readonly isWarm?: boolean;
   /** Prepares the work of one round; `count` is the number of requests where the caller wants another than the effort's. */
   prepare(count?: number): Prepared;
 }

@@ -14,7 +14,7 @@ import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { budgetLines, budgetsOf } from './budgets.ts';
 import { measureGrowth, plotOf, threeFrom } from './growth.ts';
-import { COLD_ON_WIRE, type Effort, itemsOf, MANY_REFS, SOURCE } from './items.ts';
+import { COLD_ON_WIRE, type Effort, type Item, itemsOf, MANY_REFS, SOURCE } from './items.ts';
 import { addTo, type ItemResult, measureAll, resultOf, type Servers } from './measure.ts';
 import { peakMemoryBytes, resetPeakMemory } from './processes.ts';
 import { differencesIn, markdownOf, rowsOf, tableOf } from './report.ts';
@@ -32,6 +32,7 @@ interface Options {
   readonly repo?: string;
   readonly store: 'fs' | 's3';
   readonly rounds?: number;
+  readonly only?: string;
   readonly work: string;
   readonly json?: string;
   readonly markdown: boolean;
@@ -72,6 +73,7 @@ const options = new Command('bench')
     `rounds of each view (${USUAL_EFFORT.rounds} and ${USUAL_USER_EFFORT.rounds}; quick ${QUICK_EFFORT.rounds} and ${QUICK_USER_EFFORT.rounds})`,
     positive,
   )
+  .option('--only <regexp>', 'the items whose names it matches, and the initial push')
   .option('--work <folder>', 'where data is kept while it runs; its disk is part of what is measured', tmpdir())
   .option('--json <file>', 'write every figure there')
   .option('--markdown', 'print the table in the short form of the README too', false)
@@ -142,12 +144,13 @@ async function measureViews(
   asked: Options,
   results: ItemResult[],
 ): Promise<void> {
+  const isAsked = ({ name }: Item): boolean => new RegExp(asked.only ?? '').test(name);
   if (asked.view !== 'user') {
     const effort = withRounds(asked.quick ? QUICK_EFFORT : USUAL_EFFORT, asked);
     results.push(
       ...(await measureAll(
         servers,
-        { items: itemsOf(source, effort, manyRefs(asked)), cold: COLD_ON_WIRE, rounds: effort.rounds },
+        { items: itemsOf(source, effort, manyRefs(asked)).filter(isAsked), cold: COLD_ON_WIRE, rounds: effort.rounds },
         say,
       )),
     );
@@ -156,7 +159,7 @@ async function measureViews(
     say('as the user waits');
     if (asked.view === 'both') await servers.packhouse.restart();
     const effort = withRounds(asked.quick ? QUICK_USER_EFFORT : USUAL_USER_EFFORT, asked);
-    const items = userItemsOf(source, effort, work, asked.store);
+    const items = userItemsOf(source, effort, work, asked.store).filter(isAsked);
     results.push(...(await measureAll(servers, { items, cold: COLD_FOR_USER, rounds: effort.rounds }, say)));
   }
 }

@@ -34,7 +34,6 @@ export const COLD_FOR_USER: ReadonlySet<string> = new Set([
 export function userItemsOf(source: Source, effort: UserEffort, work: string, store: 'fs' | 's3'): Item[] {
   const bench = new Bench(source, work);
   return [
-    bench.everything(),
     bench.clones('git clone --mirror', ['--mirror']),
     // git's own server has no such packs, and answers as ever.
     ...(store === 's3' ? [bench.clones(CLONE_BY_URL, ['--mirror'], ['-c', 'fetch.uriprotocols=http,https'])] : []),
@@ -53,6 +52,8 @@ export function userItemsOf(source: Source, effort: UserEffort, work: string, st
       repository: SOURCE,
       chain: new PushChain(`refs/heads/user-at-once/${run}-${client}`, source.base),
     })),
+    // The last: maintenance of what it pushes goes on for a while.
+    bench.everything(),
   ];
 }
 
@@ -70,9 +71,10 @@ class Bench {
   }
 
   everything(): Item {
-    return this.#item('git push of everything', false, (run) => ({
+    const item = this.#item('git push of everything', false, (run) => ({
       work: async ({ url }) => runOf([await pushSource(this.#source, `${url}/bench/everything-${run}.git`)]),
     }));
+    return { ...item, isWarm: true };
   }
 
   clones(name: string, flags: readonly string[], settings: readonly string[] = []): Item {
