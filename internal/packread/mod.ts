@@ -1,7 +1,7 @@
 /**
- * packread: oids to bytes. `PoolIndex` says where an object of a pool is stored, `PackBytes` brings the bytes of packs and caches them,
- * `ObjectReader` makes whole objects of entries and deltas, `ChunkedBlobs` reads large blobs by their chunks. Packs are immutable: nothing cached
- * here can be stale.
+ * packread: oids to bytes. `PoolIndex` says where an object of a pool is stored, `PackBytes` brings the bytes of packs and caches them in memory,
+ * `DiskCache` those of a bucket on a disk, `ObjectReader` makes whole objects of entries and deltas, `ChunkedBlobs` reads large blobs by their chunks.
+ * Packs are immutable: nothing cached here can be stale.
  */
 export { breath } from './breath.ts';
 export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
