@@ -89,9 +89,10 @@ async function runWarm(
 }
 
 async function warmUp(items: readonly Item[], servers: Servers, targets: Targets, runs: number): Promise<void> {
-  for (const item of items.filter(({ atOnce, isWarm }) => !atOnce && !isWarm)) {
+  for (const item of items.filter(({ isWarm }) => !isWarm)) {
     const result = resultOf(item.name);
-    for (let run = 0; run < runs && !isLong(result); run++) await runItem(item, result, servers, targets, false, 1);
+    const [first, count] = item.atOnce ? [1, undefined] : [0, 1];
+    for (let run = first; run < runs && !isLong(result); run++) await runItem(item, result, servers, targets, false, count);
   }
 }
 

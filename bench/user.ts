@@ -92,12 +92,13 @@ class Bench {
   }
 
   clonesAtOnce(): Item {
-    return this.#item('8 × git clone', true, () => ({
+    const item = this.#item('8 × git clone', true, () => ({
       work: (target) =>
         allAtOnce(CLIENTS, (i) =>
           this.#inTurn(1, () => ['clone', '-q', '--mirror', urlOf(target), join(this.#folder(target), `clone-${i}`)]),
         ),
     }));
+    return { ...item, isWarm: true };
   }
 
   /** Commands in a repository that has all that the server has. */
