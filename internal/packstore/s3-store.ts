@@ -29,7 +29,7 @@ import type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from 
 
 export interface S3StoreOptions extends S3ConnectionOptions {
   readonly bucket: string;
-  /** Size of a part and of the largest object stored by one request; 16 MiB unless told, at least 5 MiB (S3's own rule). */
+  /** Size of a part and of the largest object stored by one request; 8 MiB unless told, at least 5 MiB (S3's own rule). */
   readonly partSizeBytes?: number;
   /** Parts of one put on their way at a time; 4 unless told. A put holds `(concurrency + 1) × partSizeBytes` at most. */
   readonly concurrency?: number;
@@ -63,7 +63,7 @@ class S3Store implements PackStore {
   #bucketReady: Promise<void> | undefined;
 
   constructor(options: S3StoreOptions) {
-    const partSizeBytes = options.partSizeBytes ?? 16 * MIB;
+    const partSizeBytes = options.partSizeBytes ?? 8 * MIB;
     const concurrency = options.concurrency ?? 4;
     assert(partSizeBytes >= PART_BYTES_MIN, `a part has at least ${PART_BYTES_MIN} bytes, not ${partSizeBytes}`);
     assert(concurrency >= 1, `at least one part is sent at a time, not ${concurrency}`);
