@@ -152,8 +152,8 @@ class Pair {
   cut(): void {
     this.#onEnd(this);
     for (const socket of [this.#client, this.#server]) {
-      // A reset waits for what is still to be written, and for a connection that is being made.
-      if (!socket.connecting) socket.resetAndDestroy();
+      // A reset waits for a connection that is being made. Of one that is ending Node leaves the handle open when it fails (EINVAL), and spins.
+      if (!socket.connecting && !socket.writableEnded) socket.resetAndDestroy();
       socket.destroy();
     }
   }
