@@ -5,7 +5,7 @@ const LARGE_BYTES = 16_384;
 
 /**
  * Gathers small pieces, so that an answer of a hundred thousand edges is not a hundred thousand packets and writes. The bytes and their
- * order stay the same.
+ * order stay the same. What a large piece becomes is a view of it, and goes on before the next piece is asked for.
  */
 export class Gathering {
   #gathered = Buffer.allocUnsafe(GATHERED_BYTES);

@@ -119,7 +119,7 @@ interface SentPack {
 async function newPack(settings: FetchSettings, input: PlacedInput, recorder: AnswerRecorder | null): Promise<SentPack> {
   let expanded = 0;
   const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
-  const pieces = packPieces(input.view, layout, { ...options, recorder, onExpanded: () => void expanded++ });
+  const pieces = packPieces(input.view, layout, { ...options, forgetsPieces: true, recorder, onExpanded: () => void expanded++ });
   return { objectCount: layout.objectCount, uris, pieces: coalesce(pieces), expandedCount: () => expanded };
 }
 
@@ -129,7 +129,7 @@ function keptPack({ view, signal, place }: PlacedInput, kept: KeptAnswer): SentP
   return {
     objectCount,
     uris: [],
-    pieces: keptPieces(bytes, poolId, kept, { signal, pieceBytes: () => place.pieceBytes() }),
+    pieces: keptPieces(bytes, poolId, kept, { signal, pieceBytes: () => place.pieceBytes(), forgetsPieces: true }),
     expandedCount: () => expandedCount,
   };
 }

@@ -35,6 +35,7 @@ export interface FetchSettings {
 
 /** Where the answer goes. */
 export interface AnswerSink {
+  /** Resolves when the chunks are looked at no more: their memory may be used again. */
   write(chunk: Uint8Array | readonly Uint8Array[]): Promise<void>;
   end(): Promise<void>;
   /** False: nothing has left yet, so an error may still become a status. */

@@ -5,7 +5,6 @@ import type { IdleWatch } from './idle-watch.ts';
 
 const HELD_BYTES_MAX = 64 * 1024;
 const HELD_MS_MAX = 25;
-const SOCKET_BYTES_HIGH = 256 * 1024;
 const DONE: Promise<void> = Promise.resolve();
 
 /** What git's own server sends with everything that changes (gitprotocol-http, "smart server response"). */
@@ -23,7 +22,8 @@ export interface AnswerPath {
 
 /**
  * The sink of a git answer: held → streaming → ended. Held bytes have not left, so a small answer gets a Content-Length and a
- * late error still becomes a status; a timer lets progress lines through. HTTP/1.0 clients get no chunks (Node sees to it).
+ * late error still becomes a status; a timer lets progress lines through. HTTP/1.0 clients get no chunks (Node sees to it). What is written may be
+ * used for something else when its promise resolves.
  */
 export class GitResponse implements ResponseSink {
   readonly #outgoing: ServerResponse;
@@ -55,11 +55,10 @@ export class GitResponse implements ResponseSink {
     if (this.#outgoing.destroyed) return Promise.reject(clientGone());
     const chunks = chunk instanceof Uint8Array ? [chunk] : chunk;
     if (this.#state === 'streaming') return this.#send(chunks);
-    for (const part of chunks) {
-      this.#held.push(part);
-      this.#heldBytes += part.length;
-    }
-    if (this.#heldBytes >= HELD_BYTES_MAX) return this.#startStreaming();
+    for (const part of chunks) this.#heldBytes += part.length;
+    const isLong = this.#heldBytes >= HELD_BYTES_MAX;
+    for (const part of chunks) this.#held.push(isLong ? part : Buffer.from(part));
+    if (isLong) return this.#startStreaming();
     this.#timer ??= setTimeout(() => this.#release(), HELD_MS_MAX);
     return DONE;
   }
@@ -100,21 +99,22 @@ export class GitResponse implements ResponseSink {
   #send(chunks: readonly Uint8Array[]): Promise<void> {
     writeTogether(this.#outgoing, chunks);
     // What write() returned is not enough: while corked it knows nothing of the socket behind it.
-    return this.#outgoing.writableLength < SOCKET_BYTES_HIGH ? DONE : this.#drained();
+    return this.#outgoing.writableLength === 0 ? DONE : this.#flushed();
   }
 
-  async #drained(): Promise<void> {
-    const socket = this.#outgoing.socket;
+  /** The system has taken all of it, or never will. */
+  async #flushed(): Promise<void> {
+    const { socket } = this.#outgoing;
     if (socket === null || this.#outgoing.destroyed) throw clientGone();
     this.#watch.begin('write', () => socket.destroy());
     await new Promise<void>((resolve) => {
-      const done = () => {
-        socket.off('drain', done);
-        this.#outgoing.off('close', done);
+      this.#outgoing.once('close', resolve);
+      // After a fault the answer closes, and who waits for that knows before us.
+      socket.write('', (fault) => {
+        if (fault) return;
+        this.#outgoing.off('close', resolve);
         resolve();
-      };
-      socket.on('drain', done);
-      this.#outgoing.on('close', done);
+      });
     });
     this.#watch.end('write');
     if (this.#outgoing.destroyed) throw clientGone();

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rm, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import type { Allocate } from '../packstore/mod.ts';
 
 /** How much is kept and let go of at a time: readers' pieces end at multiples of it. */
 export const DISK_BLOCK_BYTES = 512 << 10;
@@ -96,16 +97,17 @@ export class DiskCache {
 
   /**
    * `lengthBytes` of the blocks of `name` from block `first` on, only the last of which may be short; undefined unless all of them are here.
-   * They are compared with their checksums each time when the bytes are `kept` in memory, else once a minute.
+   * They are compared with their checksums each time, once a minute when they are `passedOn` as `PackStore.get` says.
    */
-  async read(name: string, first: number, lengthBytes: number, isKept: boolean): Promise<Buffer | undefined> {
+  async read(name: string, first: number, lengthBytes: number, passedOn?: Allocate): Promise<Buffer | undefined> {
     const blocks = this.#find(name, first, lengthBytes);
     this.#onLookup(blocks !== undefined);
     if (blocks === undefined) return undefined;
     for (const block of blocks) block.readers++;
     try {
-      const bytes = await this.#track(this.#readRuns(blocks, lengthBytes));
-      if (!blocks.every((block, i) => this.#fits(block, blockOf(bytes, i), isKept)))
+      const bytes = (passedOn ?? Buffer.allocUnsafeSlow)(lengthBytes);
+      await this.#track(this.#readRuns(blocks, bytes));
+      if (!blocks.every((block, i) => this.#fits(block, blockOf(bytes, i), passedOn === undefined)))
         throw new Error('a block is not what was written');
       return bytes;
     } catch (error) {
@@ -118,9 +120,9 @@ export class DiskCache {
 
   /**
    * Keeps the blocks of `name` that `bytes` are, from block `first` on; only the last may be short. `generation` is that of when they were asked for.
-   * Returns before they are written.
+   * Resolves when `bytes` are looked at no more: they are written, or will not be.
    */
-  keep(name: string, first: number, bytes: Buffer, generation: number): void {
+  async keep(name: string, first: number, bytes: Buffer, generation: number): Promise<void> {
     if (!this.isOpen || generation !== this.#generation || this.#writingBytes + bytes.length > WRITING_BYTES_MAX) return;
     const blocks: Block[] = [];
     const now = Date.now();
@@ -144,7 +146,7 @@ export class DiskCache {
       }
       this.#writingBytes -= bytes.length;
     });
-    void this.#track(this.#written);
+    await this.#track(this.#written);
   }
 
   /** Lets go of `count` blocks of `name` from `first` on, and of whatever is being asked for and written: it may be them. */
@@ -187,8 +189,7 @@ export class DiskCache {
     return block.sum === crc32(bytes);
   }
 
-  async #readRuns(blocks: readonly Block[], lengthBytes: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(lengthBytes);
+  async #readRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
     for (const [from, to] of runsOf(blocks)) {
       const target = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
       const at = blocks[from]!.slot * DISK_BLOCK_BYTES;
@@ -198,7 +199,6 @@ export class DiskCache {
         filled += bytesRead;
       }
     }
-    return bytes;
   }
 
   async #writeRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {

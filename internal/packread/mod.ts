@@ -8,5 +8,5 @@ export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, is
 export { DiskCache } from './disk-cache.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
-export { PackBytes, type PackExtent } from './pack-bytes.ts';
+export { type LentViews, PackBytes, type PackExtent } from './pack-bytes.ts';
 export { PoolIndex } from './pool-index.ts';

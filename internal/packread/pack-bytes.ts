@@ -1,9 +1,10 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { Catalog, Pack } from '../catalog/mod.ts';
-import { type GetOptions, type PackStore, sidecarKey } from '../packstore/mod.ts';
+import { type PackStore, sidecarKey } from '../packstore/mod.ts';
 import { ByteCache } from './byte-cache.ts';
 import { DISK_BLOCK_BYTES, type DiskCache } from './disk-cache.ts';
 import { PassingReads } from './passing-reads.ts';
+import type { Loan } from './piece-memory.ts';
 
 /** Store packs are cached in blocks of this size, aligned in the pack; scattered reads fetch one, sequential reads many at once. */
 export const BLOCK_BYTES = 1 << 20;
@@ -16,6 +17,14 @@ const DISK_READ_BYTES_MAX = 16 << 20;
 export interface PackExtent extends Pick<Pack, 'id' | 'crateKey' | 'extentOffset' | 'lengthBytes'> {
   readonly tier: Pack['tier'] | 'chunks';
 }
+
+/** Bytes that nobody may look at after they are released. */
+export interface LentViews {
+  readonly views: readonly Buffer[];
+  readonly release: () => void;
+}
+
+const NOTHING = (): void => {};
 
 export interface PackBytesOptions {
   readonly onLookup?: (hit: boolean) => void;
@@ -101,10 +110,7 @@ export class PackBytes {
     return views.length === 1 ? views[0]! : Buffer.concat(views, lengthBytes);
   }
 
-  /**
-   * Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. Long reads of big packs go past the
-   * cache, so that one clone cannot empty it; chunks of large blobs always do. Those are shared with who asks for the same at the time.
-   */
+  /** Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. */
   async views(
     poolId: number,
     pack: PackExtent,
@@ -112,21 +118,32 @@ export class PackBytes {
     lengthBytes: number,
     signal?: AbortSignal,
   ): Promise<readonly Buffer[]> {
+    return (await this.lend(poolId, pack, offset, lengthBytes, signal)).views;
+  }
+
+  /**
+   * Like `views`, for who can say when it needs them no more. Long reads of big packs go past the cache, so that one clone cannot empty it; chunks of
+   * large blobs always do. Those are shared with who asks for the same at the time, and their memory is used again when it is released.
+   */
+  async lend(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<LentViews> {
     const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax / 2;
     if (pack.tier === 'chunks' || (pack.tier === 'store' && isLong)) {
       const key = `${blockKey(pack, offset)}+${lengthBytes}`;
-      return [await this.#passing.read(key, lengthBytes, () => this.#get(pack, offset, lengthBytes, { passedOn: true }), signal)];
+      const load = (loan: Loan): Promise<Buffer> => this.#get(pack, offset, lengthBytes, { loan });
+      const { bytes, release } = await this.#passing.read(key, lengthBytes, load, signal);
+      return { views: [bytes], release };
     }
     for (let attempt = 0; attempt < 3; attempt++) {
       const views = this.#assemble(poolId, pack, offset, lengthBytes);
-      if (views !== undefined) return views;
+      if (views !== undefined) return { views, release: NOTHING };
       await this.load(poolId, pack, offset, lengthBytes, signal);
     }
     // The cache is smaller than what is asked for at once.
-    if (pack.tier === 'store') return [await this.#get(pack, offset, lengthBytes, signal && { signal })];
+    if (pack.tier === 'store')
+      return { views: [await this.#get(pack, offset, lengthBytes, signal && { signal })], release: NOTHING };
     const bytes = (await this.#catalog.tailBytes(poolId, [pack.id])).get(pack.id);
     if (bytes === undefined || bytes.length < offset + lengthBytes) throw missingPack(pack);
-    return [bytes.subarray(offset, offset + lengthBytes)];
+    return { views: [bytes.subarray(offset, offset + lengthBytes)], release: NOTHING };
   }
 
   /** Bytes of the `.reach` beside a pack's crate: how many there are, 0 when it has none, and ranges of them. Not cached here. */
@@ -180,7 +197,7 @@ export class PackBytes {
   }
 
   /** Of the disk when all of it is there, else of the store: then whole blocks of the disk's, which keeps them. */
-  async #get(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions = {}): Promise<Buffer> {
+  async #get(pack: PackExtent, offset: number, lengthBytes: number, options: ReadOptions = {}): Promise<Buffer> {
     const disk = this.#disk;
     const isBeyond = offset + lengthBytes > pack.lengthBytes;
     if (!disk?.isOpen || isBeyond || lengthBytes > DISK_READ_BYTES_MAX)
@@ -190,7 +207,7 @@ export class PackBytes {
     const end = Math.ceil((offset + lengthBytes) / DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES;
     const wide = Math.min(end, pack.lengthBytes) - from;
     const { generation } = disk;
-    let bytes = await disk.read(diskName(pack), first, wide, !options.passedOn);
+    let bytes = await disk.read(diskName(pack), first, wide, options.loan?.allocate);
     options.signal?.throwIfAborted();
     if (bytes === undefined) {
       try {
@@ -200,14 +217,21 @@ export class PackBytes {
         // What is beside it may be what cannot be read.
         return await this.#fromStore(pack, offset, lengthBytes, options);
       }
-      disk.keep(diskName(pack), first, bytes, generation);
+      const written = options.loan?.hold();
+      void disk.keep(diskName(pack), first, bytes, generation).then(written);
     }
     const wanted = bytes.subarray(offset - from, offset - from + lengthBytes);
-    return lengthBytes * 2 < wide ? Buffer.from(wanted) : wanted;
+    return options.loan === undefined && lengthBytes * 2 < wide ? Buffer.from(wanted) : wanted;
   }
 
-  async #fromStore(pack: PackExtent, offset: number, lengthBytes: number, options: StoreReadOptions): Promise<Buffer> {
-    const range = { ...options, offset: pack.extentOffset + offset, lengthBytes };
+  async #fromStore(pack: PackExtent, offset: number, lengthBytes: number, options: ReadOptions): Promise<Buffer> {
+    const { signal, loan } = options;
+    const range = {
+      offset: pack.extentOffset + offset,
+      lengthBytes,
+      ...(signal && { signal }),
+      ...(loan && { passedOn: loan.allocate }),
+    };
     const bytes = await this.#store.get(pack.crateKey!, range);
     if (bytes.length === lengthBytes) return bytes;
     // Kept as it is, it would be short for everybody after.
@@ -216,7 +240,11 @@ export class PackBytes {
   }
 }
 
-type StoreReadOptions = Pick<GetOptions, 'signal' | 'passedOn'>;
+interface ReadOptions {
+  readonly signal?: AbortSignal;
+  /** The memory of bytes that are passed on. */
+  readonly loan?: Loan;
+}
 
 function tailKey(poolId: number, packId: number): string {
   return `tail ${poolId} ${packId}`;

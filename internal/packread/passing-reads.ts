@@ -1,3 +1,5 @@
+import { type Loan, PieceMemory } from './piece-memory.ts';
+
 /** Answers that are sent side by side ask for the same bytes within moments. */
 const KEPT_MS = 1_000;
 const KEPT_BYTES_MAX = 16 << 20;
@@ -5,7 +7,15 @@ const KEPT_BYTES_MAX = 16 << 20;
 interface Read {
   readonly bytes: Promise<Buffer>;
   readonly lengthBytes: number;
+  readonly loan: Loan;
+  readonly release: () => void;
   readonly timer: NodeJS.Timeout;
+}
+
+/** Bytes in memory that is used again once all who got it have released it: after that nobody may look at them. Nobody must. */
+export interface Lent {
+  readonly bytes: Buffer;
+  readonly release: () => void;
 }
 
 /**
@@ -14,6 +24,7 @@ interface Read {
  */
 export class PassingReads {
   readonly #reads = new Map<string, Read>();
+  readonly #memory = new PieceMemory();
   #bytes = 0;
 
   get bytes(): number {
@@ -21,15 +32,16 @@ export class PassingReads {
   }
 
   /** What `load` gives, which is called unless the same is at hand. Nobody's signal ends it: others may wait for it. */
-  async read(key: string, lengthBytes: number, load: () => Promise<Buffer>, signal?: AbortSignal): Promise<Buffer> {
+  async read(key: string, lengthBytes: number, load: (loan: Loan) => Promise<Buffer>, signal?: AbortSignal): Promise<Lent> {
     signal?.throwIfAborted();
     const read = this.#reads.get(key) ?? this.#begin(key, lengthBytes, load);
-    if (signal === undefined) return read.bytes;
-    return new Promise((resolve, reject) => {
-      const stop = (): void => reject(signal.reason as Error);
-      signal.addEventListener('abort', stop, { once: true });
-      read.bytes.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-    });
+    const release = read.loan.hold();
+    try {
+      return { bytes: await unlessAborted(read.bytes, signal), release };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   /** Who asks from now on reads anew. */
@@ -37,12 +49,25 @@ export class PassingReads {
     for (const [key, read] of this.#reads) this.#forget(key, read);
   }
 
-  #begin(key: string, lengthBytes: number, load: () => Promise<Buffer>): Read {
-    const bytes = load();
-    const read: Read = { bytes, lengthBytes, timer: setTimeout(() => this.#forget(key, read), KEPT_MS).unref() };
+  #begin(key: string, lengthBytes: number, load: (loan: Loan) => Promise<Buffer>): Read {
+    const loan = this.#memory.lend();
+    // Who reads holds it as well: all others may leave before that ends.
+    const loaded = loan.hold();
+    const release = loan.hold();
+    const bytes = load(loan);
+    const read: Read = { bytes, lengthBytes, loan, release, timer: setTimeout(() => this.#forget(key, read), KEPT_MS).unref() };
     this.#reads.set(key, read);
     this.#bytes += lengthBytes;
-    bytes.catch(() => this.#forget(key, read));
+    bytes.then(
+      (got) => {
+        loan.settle(got);
+        loaded();
+      },
+      () => {
+        loan.settle(null);
+        this.#forget(key, read);
+      },
+    );
     for (const [oldest, other] of this.#reads) {
       if (this.#bytes <= KEPT_BYTES_MAX || other === read) break;
       this.#forget(oldest, other);
@@ -55,5 +80,15 @@ export class PassingReads {
     clearTimeout(read.timer);
     this.#reads.delete(key);
     this.#bytes -= read.lengthBytes;
+    read.release();
   }
+}
+
+async function unlessAborted(bytes: Promise<Buffer>, signal: AbortSignal | undefined): Promise<Buffer> {
+  if (signal === undefined) return bytes;
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+    bytes.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }

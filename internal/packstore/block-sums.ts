@@ -115,7 +115,7 @@ class SummedStore implements PackStore {
   }
 
   async get(key: string, options: GetOptions): Promise<Buffer> {
-    const { offset, lengthBytes, passedOn = false } = options;
+    const { offset, lengthBytes, passedOn } = options;
     if (!isCrate(key) || lengthBytes === 0 || (passedOn && this.kind === 'fs')) return await this.#inner.get(key, options);
     assertRange(key, offset, lengthBytes);
     const first = Math.floor(offset / PAGE_SPAN_BYTES);

@@ -36,14 +36,13 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function readRange({ handle }: OpenFile, key: string, offset: number, lengthBytes: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(lengthBytes);
+async function readRange({ handle }: OpenFile, key: string, offset: number, bytes: Buffer): Promise<void> {
+  const lengthBytes = bytes.length;
   for (let filled = 0; filled < lengthBytes; ) {
     const { bytesRead } = await handle.read(bytes, filled, Math.min(lengthBytes - filled, READ_BYTES_MAX), offset + filled);
     if (bytesRead === 0) throw short(key, offset, lengthBytes, offset + filled);
     filled += bytesRead;
   }
-  return bytes;
 }
 
 /**
@@ -83,14 +82,16 @@ class FsStore implements PackStore {
     }
   }
 
-  async get(key: string, { offset, lengthBytes, signal }: GetOptions): Promise<Buffer> {
+  async get(key: string, { offset, lengthBytes, signal, passedOn }: GetOptions): Promise<Buffer> {
     assertKey(key);
     assertRange(key, offset, lengthBytes);
     signal?.throwIfAborted();
     try {
       const bytes = await this.#handles.use(this.#path(key), async (file) => {
         if (offset + lengthBytes > file.lengthBytes) throw short(key, offset, lengthBytes, file.lengthBytes);
-        return await readRange(file, key, offset, lengthBytes);
+        const range = (passedOn ?? Buffer.allocUnsafeSlow)(lengthBytes);
+        await readRange(file, key, offset, range);
+        return range;
       });
       signal?.throwIfAborted();
       return bytes;

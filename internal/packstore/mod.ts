@@ -28,4 +28,4 @@ export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
 export { createMemoryStore } from './memory-store.ts';
 export { createS3Store, type S3StoreOptions } from './s3-store.ts';
-export type { GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';
+export type { Allocate, GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';

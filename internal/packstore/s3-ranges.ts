@@ -3,6 +3,7 @@ import { connect as connectTls } from 'node:tls';
 import { codeOf } from '../base/mod.ts';
 import { AnswerFault, isTransientStatus, type Timeouts } from './s3-requests.ts';
 import type { SignedGet } from './signature.ts';
+import type { Allocate } from './store.ts';
 
 /** A GET whose answer has `lengthBytes` bytes. */
 export interface RangeRequest extends SignedGet {
@@ -10,6 +11,8 @@ export interface RangeRequest extends SignedGet {
   /** Throws when the answer is not to what was asked. */
   readonly assertFits: (contentRange: string | undefined, contentLength: number) => void;
   readonly signal?: AbortSignal | undefined;
+  /** Where the bytes go. */
+  readonly allocate: Allocate;
 }
 
 const HEAD_BYTES_MAX = 16 * 1024;
@@ -172,7 +175,7 @@ class Line {
       return void this.destroy();
     }
     this.#tell('plain');
-    const { lengthBytes, assertFits } = reading.request;
+    const { lengthBytes, assertFits, allocate } = reading.request;
     const rest = this.#head.subarray(end + HEAD_END.length, this.#headBytes);
     try {
       assertFits(headers.get('content-range'), Number(lengthText));
@@ -182,7 +185,7 @@ class Line {
       return void this.#fail(error as Error, true);
     }
     reading.isKept = !/\bclose\b/i.test(headers.get('connection') ?? '');
-    reading.body = Buffer.allocUnsafeSlow(lengthBytes);
+    reading.body = allocate(lengthBytes);
     rest.copy(reading.body);
     reading.filledBytes = rest.length;
     this.#endWhenWhole(reading);

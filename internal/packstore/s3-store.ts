@@ -84,7 +84,7 @@ class S3Store implements PackStore {
     return await upload(this.#target, key, source, signal);
   }
 
-  async get(key: string, { offset, lengthBytes, signal }: GetOptions): Promise<Buffer> {
+  async get(key: string, { offset, lengthBytes, signal, passedOn }: GetOptions): Promise<Buffer> {
     assertKey(key);
     assertRange(key, offset, lengthBytes);
     await this.#ready();
@@ -99,6 +99,7 @@ class S3Store implements PackStore {
         lengthBytes,
         assertFits: (ContentRange, ContentLength) => assertAnswerFits({ ContentRange, ContentLength }, key, offset, lengthBytes),
         signal,
+        allocate: passedOn ?? Buffer.allocUnsafeSlow,
       });
       if (bytes !== null) return bytes;
       const answer = await client.send(new GetObjectCommand(input), options).catch((error: unknown) => {

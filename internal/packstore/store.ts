@@ -18,11 +18,14 @@ export interface GetOptions {
   readonly lengthBytes: number;
   readonly signal?: AbortSignal;
   /**
-   * The bytes go on to clients and are not kept for longer than moments, so that a damaged one harms the answers of that moment only, which
-   * the clients refuse. The buffer may be a part of a larger one.
+   * Set when the bytes go on to clients and are not kept for longer than moments, so that a damaged one harms the answers of that moment only,
+   * which the clients refuse. They may be put into memory from here, any part of it; of several tries each asks for its own.
    */
-  readonly passedOn?: boolean;
+  readonly passedOn?: Allocate;
 }
+
+/** Memory of so many bytes, with whatever in it. */
+export type Allocate = (lengthBytes: number) => Buffer;
 
 /** What a put accepts. A chunk stays as it is until the next one is asked for; then its memory may be used again. */
 export type PutSource = Uint8Array | AsyncIterable<Uint8Array> | Readable;

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PieceMemory } from './piece-memory.ts';
+
+const MIB = 1 << 20;
+
+test('what is given comes again for what about fits into it, once', () => {
+  const memory = new PieceMemory();
+  const bytes = memory.take(2 * MIB - 5);
+  assert.equal(bytes.length, 2 * MIB);
+  memory.give(bytes);
+  assert.equal(memory.freeBytes, 2 * MIB);
+  assert.notEqual(memory.take(MIB), bytes);
+  assert.notEqual(memory.take(3 * MIB), bytes);
+  assert.equal(memory.take(2 * MIB - 100_000), bytes);
+  assert.equal(memory.freeBytes, 0);
+  assert.notEqual(memory.take(2 * MIB), bytes);
+});
+
+test('no more than 16 MiB lie idle, none of it for long, nothing of short or huge reads', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const memory = new PieceMemory();
+  for (const lengthBytes of [20, MIB / 2 - 1, 8 * MIB + 1, 100 * MIB]) {
+    const bytes = memory.take(lengthBytes);
+    assert.equal(bytes.length, lengthBytes);
+    memory.give(bytes);
+  }
+  assert.equal(memory.freeBytes, 0);
+  for (let i = 0; i < 9; i++) memory.give(Buffer.allocUnsafeSlow(2 * MIB));
+  assert.equal(memory.freeBytes, 16 * MIB);
+  context.mock.timers.tick(10_000);
+  assert.equal(memory.freeBytes, 0);
+  memory.give(memory.take(MIB));
+  assert.equal(memory.freeBytes, MIB);
+  context.mock.timers.tick(10_000);
+  assert.equal(memory.freeBytes, 0);
+});
