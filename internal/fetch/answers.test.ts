@@ -3,8 +3,8 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { Catalog, Pack } from '../catalog/mod.ts';
 import { PackBytes } from '../packread/mod.ts';
-import { createMemoryStore } from '../packstore/mod.ts';
-import { seededBytes } from '../testkit/mod.ts';
+import { createFsStore } from '../packstore/mod.ts';
+import { scratchFolder, seededBytes } from '../testkit/mod.ts';
 import { AnswerCache, AnswerRecorder } from './answers.ts';
 import { keptPieces } from './kept-pieces.ts';
 
@@ -96,7 +96,7 @@ describe('answers that are kept', () => {
 
 describe('an answer that was kept', () => {
   const LENGTH_BYTES = 7 << 20;
-  const store = createMemoryStore();
+  const store = createFsStore({ root: scratchFolder() });
   const packs = [1, 2].map((id) => {
     const pack = { id, tier: 'store', crateKey: `crates/00/${id}.pack`, extentOffset: id * 3, lengthBytes: LENGTH_BYTES };
     return { pack: pack as Pack, bytes: seededBytes(id, LENGTH_BYTES) };
@@ -110,8 +110,12 @@ describe('an answer that was kept', () => {
     }
     const answer = recorder.finish(COUNTS)!;
     const parts: Buffer[] = [];
-    for await (const piece of keptPieces(bytes, 1, answer, { signal: new AbortController().signal, pieceBytes: () => 1 << 20 }))
-      parts.push(piece);
+    for await (const piece of keptPieces(bytes, 1, answer, {
+      signal: new AbortController().signal,
+      pieceBytes: () => 1 << 20,
+      forgetsPieces: true,
+    }))
+      parts.push(Buffer.from(piece));
     return Buffer.concat(parts);
   }
 

@@ -8,7 +8,9 @@ const LARGE_BYTES = 16_384;
  * order stay the same. What a large piece becomes is a view of it, and goes on before the next piece is asked for.
  */
 export class Gathering {
-  #gathered = Buffer.allocUnsafe(GATHERED_BYTES);
+  readonly #free: Buffer[] = [];
+  readonly #handedOn: Buffer[] = [];
+  #gathered: Buffer = Buffer.allocUnsafe(GATHERED_BYTES);
   #used = 0;
 
   /** Takes a piece in; what is ready to go is added to `out`. */
@@ -31,13 +33,18 @@ export class Gathering {
   finish(out: Buffer[]): void {
     if (this.#used === 0) return;
     out.push(this.#gathered.subarray(0, this.#used));
-    // What was handed on belongs to the receiver.
-    this.#gathered = Buffer.allocUnsafe(GATHERED_BYTES);
+    this.#handedOn.push(this.#gathered);
+    this.#gathered = this.#free.pop() ?? Buffer.allocUnsafe(GATHERED_BYTES);
     this.#used = 0;
+  }
+
+  /** Nobody looks at what was handed on any more: its memory is used again. */
+  forget(): void {
+    this.#free.push(...this.#handedOn.splice(0));
   }
 }
 
-/** The pieces of a stream, gathered. */
+/** The pieces of a stream, gathered. Each stays what it is until the next one is asked for. */
 export async function* coalesce(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const gathering = new Gathering();
   const out: Buffer[] = [];
@@ -46,6 +53,7 @@ export async function* coalesce(pieces: AsyncIterable<Buffer>): AsyncGenerator<B
     if (out.length === 0) continue;
     yield* out;
     out.length = 0;
+    gathering.forget();
   }
   gathering.finish(out);
   yield* out;

@@ -1,27 +1,28 @@
 import type { Pack } from '../catalog/mod.ts';
-import type { PackBytes } from '../packread/mod.ts';
+import type { LentViews, PackBytes } from '../packread/mod.ts';
 import type { KeptAnswer } from './answers.ts';
 import { Gathering } from './coalesce.ts';
 import { type ReadOptions, rangePieces } from './range-pieces.ts';
 
 /** Stretches this long are read by themselves, piece by piece: the next one while one is sent. */
 const LONG_BYTES = 1 << 20;
-/** What is not cached is brought in together with what follows, up to so many stretches or so many bytes from first to last. */
+/** Others are read together with what follows, up to so many stretches or so many pieces from first to last. */
 const AHEAD_STRETCHES = 4096;
-const AHEAD_BYTES = 8 << 20;
+const AHEAD_PIECES = 4;
+const AHEAD_BYTES_MAX = 8 << 20;
 
 type Columns = Pick<KeptAnswer, 'packs' | 'made' | 'from' | 'offsets' | 'lengths'>;
 
-/** The pack of a kept answer in pieces that are worth a write. */
+/** The pack of a kept answer in pieces that are worth a write, each of which stays what it is until the next one is asked for. */
 export async function* keptPieces(
   bytes: PackBytes,
   poolId: number,
   answer: Columns,
   options: ReadOptions,
 ): AsyncGenerator<Buffer> {
-  const { signal } = options;
+  const { signal, pieceBytes } = options;
   const { packs, made, from, offsets, lengths } = answer;
-  const window = new PackWindow(bytes, poolId);
+  const windows = new PackWindows(bytes, poolId, answer, signal);
   const gathering = new Gathering();
   const out: Buffer[] = [];
   for (let i = 0; i < from.length; i++) {
@@ -33,15 +34,16 @@ export async function* keptPieces(
       for await (const part of rangePieces(bytes, poolId, pack, offset, end, options)) {
         gathering.add(part, out);
         yield* out.splice(0);
+        gathering.forget();
       }
     } else {
       for (let at = offset; at < end; ) {
-        let part = window.at(pack, at, end - at);
+        const part = windows.at(pack, at, end - at);
         if (part === undefined) {
-          signal.throwIfAborted();
-          await loadAhead(bytes, poolId, answer, i, signal);
-          // A cache that is smaller than what is asked for at once has let it go again.
-          part = window.at(pack, at, end - at) ?? (await bytes.read(poolId, pack, at, end - at, signal));
+          // Before what it is a view of becomes something else.
+          yield* out.splice(0);
+          await windows.move(i, Math.min(AHEAD_BYTES_MAX, AHEAD_PIECES * pieceBytes()));
+          continue;
         }
         gathering.add(part, out);
         at += part.length;
@@ -50,21 +52,79 @@ export async function* keptPieces(
     if (out.length > 0) {
       signal.throwIfAborted();
       yield* out.splice(0);
+      gathering.forget();
     }
   }
   gathering.finish(out);
   yield* out;
+  windows.release();
 }
 
-/** Brings what the rows from one on are made of into the cache. */
-async function loadAhead(
-  bytes: PackBytes,
-  poolId: number,
-  { packs, from, offsets, lengths }: Columns,
-  first: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const spans = new Map<Pack, { start: number; end: number }>();
+interface Span {
+  readonly start: number;
+  end: number;
+}
+
+/** What is at hand of packs: the bytes around the stretches that come next. */
+class PackWindows {
+  readonly #bytes: PackBytes;
+  readonly #poolId: number;
+  readonly #answer: Columns;
+  readonly #signal: AbortSignal;
+  readonly #windows = new Map<Pack, { readonly start: number; readonly lent: LentViews }>();
+  /** Where something was found last: neighbours are mostly found there. */
+  #pack: Pack | null = null;
+  #start = 0;
+  #view: Buffer = Buffer.alloc(0);
+
+  constructor(bytes: PackBytes, poolId: number, answer: Columns, signal: AbortSignal) {
+    this.#bytes = bytes;
+    this.#poolId = poolId;
+    this.#answer = answer;
+    this.#signal = signal;
+  }
+
+  /** Some bytes of a pack from an offset on, at most `lengthBytes` and at least one; undefined when they are not at hand. */
+  at(pack: Pack, offset: number, lengthBytes: number): Buffer | undefined {
+    const at = offset - this.#start;
+    if (pack === this.#pack && at >= 0 && at < this.#view.length) return this.#view.subarray(at, at + lengthBytes);
+    const window = this.#windows.get(pack);
+    if (window === undefined) return undefined;
+    let { start } = window;
+    for (const view of window.lent.views) {
+      if (offset >= start && offset < start + view.length) {
+        this.#pack = pack;
+        this.#start = start;
+        this.#view = view;
+        return view.subarray(offset - start, offset - start + lengthBytes);
+      }
+      start += view.length;
+    }
+    return undefined;
+  }
+
+  /** Nobody looks at anything any more that was at hand. */
+  release(): void {
+    for (const { lent } of this.#windows.values()) lent.release();
+    this.#windows.clear();
+    this.#pack = null;
+  }
+
+  /** Brings what the rows from `row` on are made of in the place of what was at hand, of `bytesMax` at most unless one row has more. */
+  async move(row: number, bytesMax: number): Promise<void> {
+    this.release();
+    this.#signal.throwIfAborted();
+    const reads = [...spansFrom(this.#answer, row, bytesMax)].map(async ([pack, { start, end }]) => {
+      const lent = await this.#bytes.lend(this.#poolId, pack, start, end - start, this.#signal);
+      this.#windows.set(pack, { start, lent });
+    });
+    await Promise.all(reads);
+  }
+}
+
+/** What the rows from one on are made of, as far as it is read together. */
+function spansFrom({ packs, from, offsets, lengths }: Columns, first: number, bytesMax: number): Map<Pack, Span> {
+  const spans = new Map<Pack, Span>();
   let spanned = 0;
   for (let i = first; i < from.length && i < first + AHEAD_STRETCHES; i++) {
     const pack = packs[from[i]!];
@@ -74,36 +134,9 @@ async function loadAhead(
     const span = spans.get(pack);
     const grown = span === undefined ? lengths[i]! : end - span.end;
     // Stretches of a pack come in order; those that stand far apart are read apart.
-    if (spanned > 0 && (spanned + grown > AHEAD_BYTES || grown < 0)) break;
+    if (spanned > 0 && (spanned + grown > bytesMax || grown < 0)) break;
     spanned += grown;
     spans.set(pack, { start: span?.start ?? offsets[i]!, end });
   }
-  await Promise.all([...spans].map(([pack, { start, end }]) => bytes.load(poolId, pack, start, end - start, signal)));
-}
-
-/** The cached bytes around where a pack was last looked into: neighbours are found there without asking the cache again. */
-class PackWindow {
-  readonly #bytes: PackBytes;
-  readonly #poolId: number;
-  #pack: Pack | null = null;
-  #start = 0;
-  #view: Buffer = Buffer.alloc(0);
-
-  constructor(bytes: PackBytes, poolId: number) {
-    this.#bytes = bytes;
-    this.#poolId = poolId;
-  }
-
-  /** Some bytes of a pack from an offset on, at most `lengthBytes` and at least one; undefined when they are not cached. */
-  at(pack: Pack, offset: number, lengthBytes: number): Buffer | undefined {
-    if (pack !== this.#pack || offset < this.#start || offset >= this.#start + this.#view.length) {
-      const view = this.#bytes.peek(this.#poolId, pack, offset);
-      if (view === undefined || view.length === 0) return undefined;
-      this.#pack = pack;
-      this.#start = offset;
-      this.#view = view;
-    }
-    const at = offset - this.#start;
-    return this.#view.subarray(at, at + lengthBytes);
-  }
+  return spans;
 }

@@ -86,6 +86,11 @@ interface Span {
   readonly lengthBytes: number;
 }
 
+interface SpanBytes {
+  readonly bytes: Buffer;
+  readonly release: () => void;
+}
+
 /** Copies chosen entries of packs; only what no longer fits is written anew: headers of deltas, or the whole object. */
 class EntryWriter {
   readonly #view: RepositoryView;
@@ -103,7 +108,7 @@ class EntryWriter {
     /** How far each entry has moved: distances between entries that moved alike stay right. */
     const moved = new Float64Array(entries.offsets.length);
     let written = 0;
-    const ahead: { readonly span: Span; readonly read: Promise<Buffer> | null }[] = [];
+    const ahead: { readonly span: Span; readonly read: Promise<SpanBytes> | null }[] = [];
     let next = 0;
     let aheadBytes = 0;
     for (;;) {
@@ -129,7 +134,7 @@ class EntryWriter {
         }
         continue;
       }
-      const bytes = await read;
+      const { bytes, release } = await read;
       const copy = new SpanCopy(pack, span.offset, bytes, this.#options.recorder ?? null);
       for (let i = span.first; i <= span.last; i++) {
         const pause = breath();
@@ -145,16 +150,22 @@ class EntryWriter {
       const whole = copy.finish();
       written += whole.length;
       yield whole;
+      if (this.#options.forgetsPieces) release();
     }
   }
 
   /** The bytes of a span that will be needed soon; null for one that is too large to be held. */
-  #readAhead(pack: Pack, span: Span, pieceBytes: number): Promise<Buffer> | null {
+  #readAhead(pack: Pack, span: Span, pieceBytes: number): Promise<SpanBytes> | null {
     if (span.lengthBytes > 2 * pieceBytes) return null;
-    const { pool } = this.#view;
-    const read = pool.bytes.read(pool.poolId, pack, span.offset, span.lengthBytes, this.#options.signal);
+    const read = this.#read(pack, span);
     read.catch(() => {});
     return read;
+  }
+
+  async #read(pack: Pack, { offset, lengthBytes }: Span): Promise<SpanBytes> {
+    const { pool } = this.#view;
+    const { views, release } = await pool.bytes.lend(pool.poolId, pack, offset, lengthBytes, this.#options.signal);
+    return { bytes: views.length === 1 ? views[0]! : Buffer.concat(views, lengthBytes), release };
   }
 
   /** What takes the place of an entry's header; null when the object must be written whole. #header holds the entry's. */

@@ -20,7 +20,7 @@ test('what is given comes again for what about fits into it, once', () => {
 test('no more than 16 MiB lie idle, none of it for long, nothing of short or huge reads', (context) => {
   context.mock.timers.enable({ apis: ['setTimeout'] });
   const memory = new PieceMemory();
-  for (const lengthBytes of [20, MIB / 2 - 1, 8 * MIB + 1, 100 * MIB]) {
+  for (const lengthBytes of [20, MIB / 2 - 1, 10 * MIB + 1, 100 * MIB]) {
     const bytes = memory.take(lengthBytes);
     assert.equal(bytes.length, lengthBytes);
     memory.give(bytes);

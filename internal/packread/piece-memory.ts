@@ -1,6 +1,6 @@
 /** Lengths are rounded up to multiples of it, so that pieces of about one length fit into each other's memory. Shorter ones are not kept. */
 const GRAIN_BYTES = 512 << 10;
-const LENGTH_MAX = 8 << 20;
+const LENGTH_MAX = 10 << 20;
 const FREE_BYTES_MAX = 16 << 20;
 const FREE_MS_MAX = 10_000;
 
