@@ -113,7 +113,6 @@ describe('an answer that was kept', () => {
     for await (const piece of keptPieces(bytes, 1, answer, {
       signal: new AbortController().signal,
       pieceBytes: () => 1 << 20,
-      forgetsPieces: true,
     }))
       parts.push(Buffer.from(piece));
     return Buffer.concat(parts);

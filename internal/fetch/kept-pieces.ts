@@ -18,9 +18,9 @@ export async function* keptPieces(
   bytes: PackBytes,
   poolId: number,
   answer: Columns,
-  options: ReadOptions,
+  { signal, pieceBytes }: Omit<ReadOptions, 'forgetsPieces'>,
 ): AsyncGenerator<Buffer> {
-  const { signal, pieceBytes } = options;
+  const options = { signal, pieceBytes, forgetsPieces: true };
   const { packs, made, from, offsets, lengths } = answer;
   const windows = new PackWindows(bytes, poolId, answer, signal);
   const gathering = new Gathering();
@@ -31,6 +31,8 @@ export async function* keptPieces(
     const pack = packs[from[i]!];
     if (pack === undefined) gathering.add(made.subarray(offset, end), out);
     else if (end - offset >= LONG_BYTES) {
+      // They end before it.
+      windows.release();
       for await (const part of rangePieces(bytes, poolId, pack, offset, end, options)) {
         gathering.add(part, out);
         yield* out.splice(0);

@@ -48,11 +48,13 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
   // Before the pack's section has begun, nothing may come on its sideband.
   let begun = byUri === undefined;
   let silent = true;
+  let writing = false;
   const keepalive =
     sidebandBytes === 0
       ? null
       : setInterval(() => {
-          if (silent && begun) void sink.write(KEEPALIVE).catch(() => {});
+          // What the client has not taken yet tells it as much.
+          if (silent && begun && !writing) void sink.write(KEEPALIVE).catch(() => {});
           silent = true;
         }, KEEPALIVE_SECONDS * 1000);
   const progress = async (text: string): Promise<void> => {
@@ -83,7 +85,9 @@ export async function sendPack(settings: FetchSettings, input: SendInput, sink: 
       silent = false;
       await failpoint('fetch.mid-pack');
       sent += piece.length;
+      writing = true;
       await sink.write(sidebandBytes === 0 ? piece : sidebandPieces(BAND_DATA, piece, sidebandBytes));
+      writing = false;
     }
     // No delta is searched for here, and a stored entry that is copied is what git calls pack-reused.
     await progress(`Total ${count} (delta 0), reused 0 (delta 0), pack-reused ${count - pack.expandedCount()}\n`);
@@ -129,7 +133,7 @@ function keptPack({ view, signal, place }: PlacedInput, kept: KeptAnswer): SentP
   return {
     objectCount,
     uris: [],
-    pieces: keptPieces(bytes, poolId, kept, { signal, pieceBytes: () => place.pieceBytes(), forgetsPieces: true }),
+    pieces: keptPieces(bytes, poolId, kept, { signal, pieceBytes: () => place.pieceBytes() }),
     expandedCount: () => expandedCount,
   };
 }

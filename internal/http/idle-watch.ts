@@ -10,8 +10,7 @@ const BODY_BYTES_PER_LIMIT_MIN = 1024;
  * Watches for a peer that stands still, and only while we wait for it: our own slowness must never cut a long push.
  *
  * The socket's own timer is used because it knows of partial writes; it is armed for the whole exchange, and each time it fires
- * the peer is guilty only if the wait under way began a limit ago. One that begins while another of its kind is under way, as a keepalive does, belongs
- * to that.
+ * the peer is guilty only if the wait under way began a limit ago. Invariant: at most one wait of each kind at a time.
  */
 export class IdleWatch {
   readonly #limitMs: number;
@@ -32,7 +31,7 @@ export class IdleWatch {
   }
 
   begin(wait: Wait, onStalled: () => void): void {
-    if (this.#since[wait] === 0) this.#since[wait] = performance.now();
+    this.#since[wait] = performance.now();
     this.#stalled[wait] = onStalled;
   }
 

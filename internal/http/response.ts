@@ -34,6 +34,8 @@ export class GitResponse implements ResponseSink {
   #held: Uint8Array[] = [];
   #heldBytes = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** Writes that the system has not taken yet. */
+  #waiting = 0;
 
   constructor(outgoing: ServerResponse, watch: IdleWatch, path: AnswerPath, contentType: string) {
     this.#outgoing = outgoing;
@@ -106,7 +108,8 @@ export class GitResponse implements ResponseSink {
   async #flushed(): Promise<void> {
     const { socket } = this.#outgoing;
     if (socket === null || this.#outgoing.destroyed) throw clientGone();
-    this.#watch.begin('write', () => socket.destroy());
+    // What is written while something waits, as a keepalive, is no sign of life of the client.
+    if (this.#waiting++ === 0) this.#watch.begin('write', () => socket.destroy());
     await new Promise<void>((resolve) => {
       this.#outgoing.once('close', resolve);
       // After a fault the answer closes, and who waits for that knows before us.
@@ -116,7 +119,7 @@ export class GitResponse implements ResponseSink {
         resolve();
       });
     });
-    this.#watch.end('write');
+    if (--this.#waiting === 0) this.#watch.end('write');
     if (this.#outgoing.destroyed) throw clientGone();
   }
 }

@@ -104,26 +104,16 @@ export class PackBytes {
     if (missing.length > 0) await this.#loadTails(poolId, missing);
   }
 
-  /** Exactly `[offset, offset + lengthBytes)` of a pack, in one piece: like `views`. */
+  /** Exactly `[offset, offset + lengthBytes)` of a pack, in one piece. */
   async read(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
-    const views = await this.views(poolId, pack, offset, lengthBytes, signal);
+    const { views } = await this.lend(poolId, pack, offset, lengthBytes, signal);
     return views.length === 1 ? views[0]! : Buffer.concat(views, lengthBytes);
   }
 
-  /** Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. */
-  async views(
-    poolId: number,
-    pack: PackExtent,
-    offset: number,
-    lengthBytes: number,
-    signal?: AbortSignal,
-  ): Promise<readonly Buffer[]> {
-    return (await this.lend(poolId, pack, offset, lengthBytes, signal)).views;
-  }
-
   /**
-   * Like `views`, for who can say when it needs them no more. Long reads of big packs go past the cache, so that one clone cannot empty it; chunks of
-   * large blobs always do. Those are shared with who asks for the same at the time, and their memory is used again when it is released.
+   * Exactly `[offset, offset + lengthBytes)` of a pack, as views of what is cached: nothing is copied. Long reads of big packs go past the cache, so
+   * that one clone cannot empty it; chunks of large blobs always do. Those are shared with who asks for the same at the time, and their memory is
+   * used again when it is released.
    */
   async lend(poolId: number, pack: PackExtent, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<LentViews> {
     const isLong = lengthBytes >= BLOCK_BYTES && pack.lengthBytes > this.#cache.bytesMax / 2;

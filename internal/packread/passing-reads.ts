@@ -63,10 +63,8 @@ export class PassingReads {
         loan.settle(got);
         loaded();
       },
-      () => {
-        loan.settle(null);
-        this.#forget(key, read);
-      },
+      // Its memory stays held, and so is nobody's: something may still write to it.
+      () => this.#forget(key, read),
     );
     for (const [oldest, other] of this.#reads) {
       if (this.#bytes <= KEPT_BYTES_MAX || other === read) break;

@@ -66,9 +66,9 @@ export class Loan {
     return this.#buffer.subarray(0, lengthBytes);
   };
 
-  /** What was read; null when nothing was. Memory that it is not in is left alone. */
-  settle(bytes: Buffer | null): void {
-    if (bytes?.buffer !== this.#buffer?.buffer) this.#buffer = undefined;
+  /** What was read. Memory that it is not in is left alone. */
+  settle(bytes: Buffer): void {
+    if (bytes.buffer !== this.#buffer?.buffer) this.#buffer = undefined;
   }
 
   /** One more holder; what it calls when it is none any more. */
