@@ -12,7 +12,7 @@ import {
   encodePackHeader,
   readEntryHeader,
 } from '../packformat/mod.ts';
-import { breath } from '../packread/mod.ts';
+import { breath, type Lent } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { AnswerRecorder } from './answers.ts';
 import { type Layout, type Part, placeOf } from './layout.ts';
@@ -86,11 +86,6 @@ interface Span {
   readonly lengthBytes: number;
 }
 
-interface SpanBytes {
-  readonly bytes: Buffer;
-  readonly release: () => void;
-}
-
 /** Copies chosen entries of packs; only what no longer fits is written anew: headers of deltas, or the whole object. */
 class EntryWriter {
   readonly #view: RepositoryView;
@@ -108,7 +103,7 @@ class EntryWriter {
     /** How far each entry has moved: distances between entries that moved alike stay right. */
     const moved = new Float64Array(entries.offsets.length);
     let written = 0;
-    const ahead: { readonly span: Span; readonly read: Promise<SpanBytes> | null }[] = [];
+    const ahead: { readonly span: Span; readonly read: Promise<Lent> | null }[] = [];
     let next = 0;
     let aheadBytes = 0;
     for (;;) {
@@ -155,14 +150,14 @@ class EntryWriter {
   }
 
   /** The bytes of a span that will be needed soon; null for one that is too large to be held. */
-  #readAhead(pack: Pack, span: Span, pieceBytes: number): Promise<SpanBytes> | null {
+  #readAhead(pack: Pack, span: Span, pieceBytes: number): Promise<Lent> | null {
     if (span.lengthBytes > 2 * pieceBytes) return null;
     const read = this.#read(pack, span);
     read.catch(() => {});
     return read;
   }
 
-  async #read(pack: Pack, { offset, lengthBytes }: Span): Promise<SpanBytes> {
+  async #read(pack: Pack, { offset, lengthBytes }: Span): Promise<Lent> {
     const { pool } = this.#view;
     const { views, release } = await pool.bytes.lend(pool.poolId, pack, offset, lengthBytes, this.#options.signal);
     return { bytes: views.length === 1 ? views[0]! : Buffer.concat(views, lengthBytes), release };

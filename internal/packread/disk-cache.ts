@@ -189,28 +189,12 @@ export class DiskCache {
     return block.sum === crc32(bytes);
   }
 
-  async #readRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
-    for (const [from, to] of runsOf(blocks)) {
-      const target = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
-      const at = blocks[from]!.slot * DISK_BLOCK_BYTES;
-      for (let filled = 0; filled < target.length; ) {
-        const { bytesRead } = await this.#file.read(target, filled, target.length - filled, at + filled);
-        if (bytesRead === 0) throw new Error('the file is shorter than what was written');
-        filled += bytesRead;
-      }
-    }
+  #readRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
+    return eachRun(blocks, bytes, async (part, at) => (await this.#file.read(part, 0, part.length, at)).bytesRead);
   }
 
-  async #writeRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
-    for (const [from, to] of runsOf(blocks)) {
-      const source = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
-      const at = blocks[from]!.slot * DISK_BLOCK_BYTES;
-      for (let written = 0; written < source.length; ) {
-        const { bytesWritten } = await this.#file.write(source, written, source.length - written, at + written);
-        if (bytesWritten === 0) throw new Error('the disk takes nothing');
-        written += bytesWritten;
-      }
-    }
+  #writeRuns(blocks: readonly Block[], bytes: Buffer): Promise<void> {
+    return eachRun(blocks, bytes, async (part, at) => (await this.#file.write(part, 0, part.length, at)).bytesWritten);
   }
 
   /** A place for one block, and for the next ones of the same bytes when there was one for the first. */
@@ -270,12 +254,19 @@ function blockOf(bytes: Buffer, block: number): Buffer {
   return bytes.subarray(block * DISK_BLOCK_BYTES, (block + 1) * DISK_BLOCK_BYTES);
 }
 
-/** Blocks whose places follow each other, as `[from, to)`. */
-function runsOf(blocks: readonly Block[]): [number, number][] {
-  const runs: [number, number][] = [];
-  blocks.forEach(({ slot }, i) => {
-    if (i > 0 && slot === blocks[i - 1]!.slot + 1) runs.at(-1)![1] = i + 1;
-    else runs.push([i, i + 1]);
-  });
-  return runs;
+/** Moves `bytes`, which are those of `blocks`, to or from their places in the file: those that follow each other at once. `move` says how far it came. */
+async function eachRun(
+  blocks: readonly Block[],
+  bytes: Buffer,
+  move: (part: Buffer, at: number) => Promise<number>,
+): Promise<void> {
+  for (let from = 0, to = 1; from < blocks.length; from = to++) {
+    while (blocks[to]?.slot === blocks[from]!.slot + to - from) to++;
+    const run = bytes.subarray(from * DISK_BLOCK_BYTES, to * DISK_BLOCK_BYTES);
+    for (let moved = 0; moved < run.length; ) {
+      const count = await move(run.subarray(moved), blocks[from]!.slot * DISK_BLOCK_BYTES + moved);
+      if (count === 0) throw new Error('the file is shorter than what was written, or takes nothing');
+      moved += count;
+    }
+  }
 }

@@ -9,4 +9,5 @@ export { DiskCache } from './disk-cache.ts';
 export type { Location } from './location.ts';
 export { ObjectReader, type StoredObject } from './object-reader.ts';
 export { type LentViews, PackBytes, type PackExtent } from './pack-bytes.ts';
+export type { Lent } from './passing-reads.ts';
 export { PoolIndex } from './pool-index.ts';

@@ -78,6 +78,9 @@ test('with a disk the store is asked once, for whole blocks as far as the pack g
     assert.deepEqual(reads, []);
     const before = await bytes.read(1, pack, MIB, 3 * MIB);
     assert(before.buffer.byteLength === 3 * MIB, 'nothing more is held than what was asked for');
+    const chunk = await bytes.read(1, { ...pack, tier: 'chunks' }, 2 * MIB + 100, 40_000);
+    assert(chunk.equals(stored.subarray(2 * MIB + 100, 2 * MIB + 40_100)));
+    assert(chunk.buffer.byteLength < 2 * chunk.length);
     await assert.rejects(bytes.read(1, pack, 5 * MIB, MIB), { code: 'store-short' });
     reads.length = 0;
     bytes.forget(pack);

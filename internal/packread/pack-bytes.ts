@@ -211,7 +211,8 @@ export class PackBytes {
       void disk.keep(diskName(pack), first, bytes, generation).then(written);
     }
     const wanted = bytes.subarray(offset - from, offset - from + lengthBytes);
-    return options.loan === undefined && lengthBytes * 2 < wide ? Buffer.from(wanted) : wanted;
+    // Little of it would hold all of it.
+    return lengthBytes * 2 < wide ? Buffer.from(wanted) : wanted;
   }
 
   async #fromStore(pack: PackExtent, offset: number, lengthBytes: number, options: ReadOptions): Promise<Buffer> {
