@@ -9,6 +9,8 @@ const SECONDS = Number(process.env.SOAK_SECONDS ?? 20);
 const SEED = Number(process.env.SOAK_SEED ?? 1);
 const KILLS = process.env.SOAK_KILLS === 'yes';
 const WRITERS = 3;
+/** How long a maintenance that had little of the machine is waited for. */
+const SEALED_MS_MAX = 120_000;
 /** How long maintenance lasts at least before it is killed, and at most beyond that: it gets something done. */
 const LASTS_MS_MIN = 500;
 const LASTS_MS_SPREAD = 20_000;
@@ -68,17 +70,17 @@ async function soak(server: TestServer, maintainer: TestPeer, say: (line: string
   for (const writer of writers) await checkRepository(server.url, writer);
   const fsck = await server.packhouse('fsck');
   assert.equal(fsck.code, 0, fsck.stdout + fsck.stderr);
-  const swaps = await server.query<{ reason: string; count: string }>(
-    'select reason, count(*) from pack_swaps group by reason order by reason',
-  );
+  const swapsNow = (): Promise<{ reason: string; count: string }[]> =>
+    server.query('select reason, count(*) from pack_swaps group by reason order by reason');
+  const isSealed = (): boolean => swaps.some(({ reason }) => reason === 'seal');
+  let swaps = await swapsNow();
+  for (const end = performance.now() + SEALED_MS_MAX; !isSealed() && performance.now() < end; swaps = await swapsNow())
+    await sleep(200);
   const pushes = writers.reduce((sum, writer) => sum + writer.pushes, 0);
   const done = swaps.map(({ reason, count }) => `${count} ${reason}`).join(', ');
   say(`${pushes} pushes, ${clones} clones (${missed} lost a ref while they asked), ${await killing} kills; swaps: ${done}`);
   assert(pushes > WRITERS && clones > 0, 'clients did something');
-  assert(
-    swaps.some(({ reason }) => reason === 'seal'),
-    'something was sealed',
-  );
+  assert(isSealed(), 'something was sealed');
   const [left] = await server.query<{ count: string }>('select count(*) from packs where state = $1', ['superseded']);
   const [made] = await server.query<{ id: string }>('select last_value as id from pack_ids');
   say(`${left?.count} replaced packs wait to be deleted, ${made?.id} pack ids were drawn`);
