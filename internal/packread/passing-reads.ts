@@ -1,3 +1,4 @@
+import { orAborted } from '../base/mod.ts';
 import { type Loan, PieceMemory } from './piece-memory.ts';
 
 /** Answers that are sent side by side ask for the same bytes within moments. */
@@ -37,7 +38,7 @@ export class PassingReads {
     const read = this.#reads.get(key) ?? this.#begin(key, lengthBytes, load);
     const release = read.loan.hold();
     try {
-      return { bytes: await unlessAborted(read.bytes, signal), release };
+      return { bytes: await orAborted(read.bytes, signal), release };
     } catch (error) {
       release();
       throw error;
@@ -80,13 +81,4 @@ export class PassingReads {
     this.#bytes -= read.lengthBytes;
     read.release();
   }
-}
-
-async function unlessAborted(bytes: Promise<Buffer>, signal: AbortSignal | undefined): Promise<Buffer> {
-  if (signal === undefined) return bytes;
-  return new Promise((resolve, reject) => {
-    const stop = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', stop, { once: true });
-    bytes.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
 }

@@ -1,6 +1,6 @@
 import type { Hash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { PackhouseError } from '../base/mod.ts';
+import { orAborted, PackhouseError } from '../base/mod.ts';
 import type { PutSource } from './store.ts';
 
 const FIRST_PART_BYTES = 64 * 1024;
@@ -18,17 +18,6 @@ export interface CutOptions {
   readonly signal?: AbortSignal | undefined;
   /** A fresh hash for each part, fed while the part fills, so that no part is hashed in one long go. */
   readonly startHash?: () => Hash;
-}
-
-/** Waits for `wanted`, but no longer than until `signal` is aborted: then rejects with its reason. */
-function orAborted<T>(wanted: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return wanted;
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    void wanted.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }
 
 /**
