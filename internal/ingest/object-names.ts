@@ -24,7 +24,7 @@ function threadBatch(): Sha1Batch {
 /**
  * Names the objects of one pack, writes their oids into its table and shows them to the visitor, in the order in which they came.
  *
- * With a look out for SHA-1 collisions, that happens some objects later: four messages that are hashed at a time cost half of four
+ * With a look out for SHA-1 collisions, that happens some objects later: eight messages that are hashed at a time cost two thirds of eight
  * in turn. Whoever needs an oid, or returns to others of this thread, calls `flush` first.
  */
 export class ObjectNames {

@@ -1,11 +1,11 @@
 import { BATCH_AT, BATCH_BYTES, BLOCK_BYTES, DIGESTS_AT, JOBS_AT, JOBS_MAX, type Kernel, pad, sha1Kernel } from './kernel.ts';
 
 const DIGEST_BYTES = 20;
-/** A message that takes more of the batch than this is better streamed: four of about one size are worked on at a time. */
+/** A message that takes more of the batch than this is better streamed: eight of about one size are worked on at a time. */
 const MESSAGE_BYTES_MAX = BATCH_BYTES / 4;
 
 /**
- * Many messages that are hashed together, four at a time. All batches of a thread share one memory: between `clear` and the last look at what `run`
+ * Many messages that are hashed together, eight at a time. All batches of a thread share one memory: between `clear` and the last look at what `run`
  * has made there is no other.
  */
 export class Sha1Batch {
@@ -39,7 +39,7 @@ export class Sha1Batch {
     const padded = pad(memory, at, at + size, size);
     this.#starts[this.count] = at;
     this.#ends[this.count] = at + size;
-    // By length, then by order: the longest are begun first, so that the four end at about the same time.
+    // By length, then by order: the longest are begun first, so that the eight end at about the same time.
     this.#keys[this.count] = (padded / BLOCK_BYTES) * JOBS_MAX + this.count;
     this.#end = at + padded;
     this.count++;

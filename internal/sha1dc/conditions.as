@@ -4,24 +4,24 @@
 import { FIRST, MAY, W } from './layout';
 
 @inline
-function word(step: i32): v128 {
-  return v128.load(W + (step << 4));
+function word(words: usize, step: i32): v128 {
+  return v128.load(words + (step << 4));
 }
 
 /** Of four words, 8 steps apart, the lowest bytes. */
 @inline
-function lowBytes(step: i32): v128 {
+function lowBytes(words: usize, step: i32): v128 {
   const mask = i32x4.splat(0xff);
-  const near = v128.or(v128.and(word(step), mask), i32x4.shl(v128.and(word(step + 8), mask), 8));
-  return v128.or(near, v128.or(i32x4.shl(v128.and(word(step + 16), mask), 16), i32x4.shl(word(step + 24), 24)));
+  const near = v128.or(v128.and(word(words, step), mask), i32x4.shl(v128.and(word(words, step + 8), mask), 8));
+  return v128.or(near, v128.or(i32x4.shl(v128.and(word(words, step + 16), mask), 16), i32x4.shl(word(words, step + 24), 24)));
 }
 
 /** The highest bytes. */
 @inline
-function highBytes(step: i32): v128 {
-  const near = v128.or(i32x4.shr_u(word(step), 24), v128.and(i32x4.shr_u(word(step + 8), 16), i32x4.splat(0xff00)));
-  const far = v128.and(i32x4.shr_u(word(step + 16), 8), i32x4.splat(0xff0000));
-  return v128.or(near, v128.or(far, v128.and(word(step + 24), i32x4.splat(0xff000000))));
+function highBytes(words: usize, step: i32): v128 {
+  const near = v128.or(i32x4.shr_u(word(words, step), 24), v128.and(i32x4.shr_u(word(words, step + 8), 16), i32x4.splat(0xff00)));
+  const far = v128.and(i32x4.shr_u(word(words, step + 16), 8), i32x4.splat(0xff0000));
+  return v128.or(near, v128.or(far, v128.and(word(words, step + 24), i32x4.splat(0xff000000))));
 }
 
 /** Of the word in which bits of even places are exchanged for odd ones of the next: `low` and `high` by `by` bits. */
@@ -132,12 +132,13 @@ function unless(bits: v128, low: i32, high: i32): v128 {
 }
 
 /**
- * Which disturbance vectors may have made the expanded blocks: of each class a word in which bit K - FIRST of a lane is set when none of the conditions on
- * I(K,0) and so on fails there. Whether any is set.
+ * Which disturbance vectors may have made the expanded blocks of a group: of each class a word in which bit K - FIRST of a lane is set when none of the
+ * conditions on I(K,0) and so on fails there. Whether any is set.
  */
-export function checkConditions(): bool {
-  transpose(lowBytes(FIRST + 0), lowBytes(FIRST + 1), lowBytes(FIRST + 2), lowBytes(FIRST + 3), lowBytes(FIRST + 4), lowBytes(FIRST + 5), lowBytes(FIRST + 6), lowBytes(FIRST + 7));
-  transposeHigh(highBytes(FIRST + 0), highBytes(FIRST + 1), highBytes(FIRST + 2), highBytes(FIRST + 3), highBytes(FIRST + 4), highBytes(FIRST + 5), highBytes(FIRST + 6), highBytes(FIRST + 7));
+export function checkConditions(group: usize): bool {
+  const words = W + group;
+  transpose(lowBytes(words, FIRST + 0), lowBytes(words, FIRST + 1), lowBytes(words, FIRST + 2), lowBytes(words, FIRST + 3), lowBytes(words, FIRST + 4), lowBytes(words, FIRST + 5), lowBytes(words, FIRST + 6), lowBytes(words, FIRST + 7));
+  transposeHigh(highBytes(words, FIRST + 0), highBytes(words, FIRST + 1), highBytes(words, FIRST + 2), highBytes(words, FIRST + 3), highBytes(words, FIRST + 4), highBytes(words, FIRST + 5), highBytes(words, FIRST + 6), highBytes(words, FIRST + 7));
   let unlikeI0 = diff(b29, -3, b4, -2);
   unlikeI0 = v128.or(unlikeI0, diff(b29, -1, b4, 0));
   unlikeI0 = v128.or(unlikeI0, diff(b29, 3, b29, 4));
@@ -201,9 +202,9 @@ export function checkConditions(): bool {
   const mayI2 = v128.andnot(range(46, 51), notI2);
   const mayII0 = v128.andnot(range(45, 56), notII0);
   const mayII2 = v128.andnot(v128.or(range(46, 46), range(49, 51)), notII2);
-  v128.store(MAY, mayI0);
-  v128.store(MAY + 16, mayI2);
-  v128.store(MAY + 32, mayII0);
-  v128.store(MAY + 48, mayII2);
+  v128.store(group + MAY, mayI0);
+  v128.store(group + MAY + 16, mayI2);
+  v128.store(group + MAY + 32, mayII0);
+  v128.store(group + MAY + 48, mayII2);
   return v128.any_true(v128.or(v128.or(mayI0, mayI2), v128.or(mayII0, mayII2)));
 }

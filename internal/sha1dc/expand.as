@@ -1,4 +1,4 @@
-// Message expansion of four blocks at a time.
+// Message expansion, of four blocks at a time.
 
 import { W } from './layout';
 
@@ -13,8 +13,8 @@ export function rotate(x: v128, bits: i32): v128 {
   return v128.or(i32x4.shl(x, bits), i32x4.shr_u(x, 32 - bits));
 }
 
-/** Words of the four blocks, one block in each lane. */
-export function loadWords(a: usize, b: usize, c: usize, d: usize): void {
+/** Words of four blocks, one block in each lane of a group. */
+export function loadWords(group: usize, a: usize, b: usize, c: usize, d: usize): void {
   for (let part: usize = 0; part < 64; part += 16) {
     const p = big(a + part);
     const q = big(b + part);
@@ -24,7 +24,7 @@ export function loadWords(a: usize, b: usize, c: usize, d: usize): void {
     const rs = v128.shuffle<u32>(r, s, 0, 4, 1, 5);
     const pqHigh = v128.shuffle<u32>(p, q, 2, 6, 3, 7);
     const rsHigh = v128.shuffle<u32>(r, s, 2, 6, 3, 7);
-    const into = W + (part << 2);
+    const into = W + group + (part << 2);
     v128.store(into, v128.shuffle<u64>(pq, rs, 0, 2));
     v128.store(into + 16, v128.shuffle<u64>(pq, rs, 1, 3));
     v128.store(into + 32, v128.shuffle<u64>(pqHigh, rsHigh, 0, 2));
@@ -32,8 +32,9 @@ export function loadWords(a: usize, b: usize, c: usize, d: usize): void {
   }
 }
 
+/** Word `at` of the expanded message, made of those before it. */
 @inline
-function nextWord(at: usize): v128 {
+export function nextWord(at: usize): v128 {
   const near = v128.xor(v128.load(at - 3 * 16), v128.load(at - 8 * 16));
   const far = v128.xor(v128.load(at - 14 * 16), v128.load(at - 16 * 16));
   const word = rotate(v128.xor(near, far), 1);
@@ -41,6 +42,7 @@ function nextWord(at: usize): v128 {
   return word;
 }
 
+/** Expands the blocks of the first group. */
 export function expand(): void {
   for (let at: usize = W + 16 * 16; at < W + 80 * 16; at += 64) {
     nextWord(at);

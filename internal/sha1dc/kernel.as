@@ -1,13 +1,13 @@
 // SHA-1 with collision detection: the kernel. What it does and why is told in mod.ts; devenv/kernels.ts makes kernel.wasm.ts of it.
 //
-// Four blocks are worked on at a time, one in each lane of a vector: `lanes` takes them from four messages, `serial` takes four in a row from
-// one. Message expansion and the conditions on the expanded message know no chaining value, so that they are vectors in both.
+// `lanes` works on eight messages at a time, one in each lane of two groups of vectors; `serial` on four blocks in a row of one message, whose expansion and
+// conditions, which know no chaining value, are vectors too.
 
 import { compressLanes, compressOne, keep1 } from './compress';
 import { checkConditions } from './conditions';
 import { expandAll } from './disturbance';
 import { expand, loadWords } from './expand';
-import { CHAIN, DIGESTS, JOBS, LANES } from './layout';
+import { CHAIN, DIGESTS, GROUP, JOBS, LANES } from './layout';
 import { isAttack } from './other-block';
 
 /** Once, before anything else. */
@@ -19,74 +19,121 @@ export function init(): void {
 export function serial(chain: usize, from: usize, blocks: i32): bool {
   let found = false;
   for (let at = from; blocks > 0; blocks -= 4, at += 256) {
-    loadWords(at, at + 64, at + 128, at + 192);
+    loadWords(0, at, at + 64, at + 128, at + 192);
     expand();
-    const isSeen = checkConditions();
+    const isSeen = checkConditions(0);
     for (let lane: usize = 0; lane < <usize>min(blocks, 4); lane++) {
       compressOne(lane, chain);
-      if (isSeen && isAttack(lane, chain)) found = true;
+      if (isSeen && isAttack(0, lane, chain)) found = true;
     }
   }
   return found;
 }
 
+/** Lanes, of both groups. */
+const COUNT: usize = 8;
+/** So many messages are not worth the work on all lanes. */
+const SERIAL_MAX: i32 = 2;
+
+/** Where the chaining value of a lane is. */
 @inline
+function chainOf(lane: usize): usize {
+  return CHAIN + (lane >> 2) * GROUP + ((lane & 3) << 2);
+}
+
+@inline
+function messageIn(lane: usize): i32 {
+  return load<i32>(LANES + lane * 12);
+}
+
+/** The next block of the message in a lane. */
+@inline
+function nextIn(lane: usize): usize {
+  return load<usize>(LANES + lane * 12 + 4);
+}
+
+/** Its blocks that are left; 0 where there is no message. */
+@inline
+function leftIn(lane: usize): i32 {
+  return load<i32>(LANES + lane * 12 + 8);
+}
+
 function take(lane: usize, job: i32): void {
-  keep1(CHAIN + (lane << 2), 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0);
+  keep1(chainOf(lane), 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0);
   store<i32>(LANES + lane * 12, job);
   store<usize>(LANES + lane * 12 + 4, load<usize>(JOBS + (<usize>job << 3)));
   store<i32>(LANES + lane * 12 + 8, load<i32>(JOBS + (<usize>job << 3) + 4));
 }
 
+/** No message is in the lane: it works on what lies from 0 on. */
+function leave(lane: usize): void {
+  store<usize>(LANES + lane * 12 + 4, 0);
+  store<i32>(LANES + lane * 12 + 8, 0);
+}
+
 function writeDigest(lane: usize): void {
-  const into = DIGESTS + <usize>load<i32>(LANES + lane * 12) * 20;
-  for (let i: usize = 0; i < 5; i++) store<u32>(into + (i << 2), bswap<u32>(load<u32>(CHAIN + (i << 4) + (lane << 2))));
+  const into = DIGESTS + <usize>messageIn(lane) * 20;
+  for (let i: usize = 0; i < 5; i++) store<u32>(into + (i << 2), bswap<u32>(load<u32>(chainOf(lane) + (i << 4))));
+}
+
+/** Of the messages in a group, one whose block is of an attack; -1: none. */
+function attackIn(group: usize): i32 {
+  for (let i: usize = 0; i < 4; i++) {
+    const lane = (group == 0 ? 0 : 4) + i;
+    if (leftIn(lane) > 0 && isAttack(group, i, chainOf(lane))) return messageIn(lane);
+  }
+  return -1;
+}
+
+/** Works on so many blocks of the message in each lane. A message that is found to be of an attack, which ends the work; -1: none. */
+function advance(blocks: i32): i32 {
+  for (let at: usize = 0; at < <usize>blocks * 64; at += 64) {
+    loadWords(0, nextIn(0) + at, nextIn(1) + at, nextIn(2) + at, nextIn(3) + at);
+    loadWords(GROUP, nextIn(4) + at, nextIn(5) + at, nextIn(6) + at, nextIn(7) + at);
+    compressLanes();
+    let found = -1;
+    if (checkConditions(0)) found = attackIn(0);
+    if (checkConditions(GROUP) && found < 0) found = attackIn(GROUP);
+    if (found >= 0) return found;
+  }
+  return -1;
 }
 
 /** Writes the digests of whole messages, padding included, of at least a block each. One that is found to be of an attack, which ends the work; -1: none. */
 export function lanes(jobs: i32): i32 {
   let next = 0;
   let active = 0;
-  for (let lane: usize = 0; lane < 4; lane++) store<i32>(LANES + lane * 12 + 8, 0);
-  for (; active < 4 && next < jobs; active++) take(active, next++);
-  while (active == 4) {
-    let a = load<usize>(LANES + 4);
-    let b = load<usize>(LANES + 16);
-    let c = load<usize>(LANES + 28);
-    let d = load<usize>(LANES + 40);
-    const blocks = min(min(load<i32>(LANES + 8), load<i32>(LANES + 20)), min(load<i32>(LANES + 32), load<i32>(LANES + 44)));
-    for (let i = 0; i < blocks; i++) {
-      loadWords(a, b, c, d);
-      expand();
-      const isSeen = checkConditions();
-      compressLanes();
-      if (isSeen) {
-        for (let lane: usize = 0; lane < 4; lane++) {
-          if (isAttack(lane, CHAIN + (lane << 2))) return load<i32>(LANES + lane * 12);
-        }
-      }
-      a += 64;
-      b += 64;
-      c += 64;
-      d += 64;
+  for (let lane: usize = 0; lane < COUNT; lane++) {
+    if (next < jobs) {
+      take(lane, next++);
+      active++;
+    } else {
+      leave(lane);
     }
-    store<usize>(LANES + 4, a);
-    store<usize>(LANES + 16, b);
-    store<usize>(LANES + 28, c);
-    store<usize>(LANES + 40, d);
-    for (let lane: usize = 0; lane < 4; lane++) {
-      const left = load<i32>(LANES + lane * 12 + 8) - blocks;
+  }
+  while (active > SERIAL_MAX) {
+    let blocks = i32.MAX_VALUE;
+    for (let lane: usize = 0; lane < COUNT; lane++) if (leftIn(lane) > 0) blocks = min(blocks, leftIn(lane));
+    const found = advance(blocks);
+    if (found >= 0) return found;
+    for (let lane: usize = 0; lane < COUNT; lane++) {
+      if (leftIn(lane) == 0) continue;
+      const left = leftIn(lane) - blocks;
+      store<usize>(LANES + lane * 12 + 4, nextIn(lane) + (<usize>blocks << 6));
       store<i32>(LANES + lane * 12 + 8, left);
       if (left > 0) continue;
       writeDigest(lane);
-      if (next < jobs) take(lane, next++);
-      else active--;
+      if (next < jobs) {
+        take(lane, next++);
+      } else {
+        leave(lane);
+        active--;
+      }
     }
   }
-  for (let lane: usize = 0; lane < 4; lane++) {
-    const left = load<i32>(LANES + lane * 12 + 8);
-    if (left <= 0) continue;
-    if (serial(CHAIN + (lane << 2), load<usize>(LANES + lane * 12 + 4), left)) return load<i32>(LANES + lane * 12);
+  for (let lane: usize = 0; lane < COUNT; lane++) {
+    if (leftIn(lane) == 0) continue;
+    if (serial(chainOf(lane), nextIn(lane), leftIn(lane))) return messageIn(lane);
     writeDigest(lane);
   }
   return -1;

@@ -116,3 +116,41 @@ export function mayBe(words: Uint32Array, { conditions }: VectorClass, k: number
     return (((words[k + stepA]! >>> bitA) ^ (words[k + stepB]! >>> bitB)) & 1) === differ;
   });
 }
+
+type State = readonly [a: number, b: number, c: number, d: number, e: number];
+
+function rotated(word: number, bits: number): number {
+  return ((word << bits) | (word >>> (32 - bits))) >>> 0;
+}
+
+/** The step's function of b, c and d, and its constant (FIPS 180-4, 4.1.1 and 4.2.1). */
+function mixed(step: number, b: number, c: number, d: number): number {
+  if (step < 20) return ((b & c) ^ (~b & d)) + 0x5a827999;
+  if (step < 40) return (b ^ c ^ d) + 0x6ed9eba1;
+  if (step < 60) return ((b & c) ^ (b & d) ^ (c & d)) + 0x8f1bbcdc;
+  return (b ^ c ^ d) + 0xca62c1d6;
+}
+
+function after([a, b, c, d, e]: State, step: number, word: number): State {
+  return [(rotated(a, 5) + mixed(step, b, c, d) + e + word) >>> 0, a, rotated(b, 30), c, d];
+}
+
+function before([next, a, rotatedB, c, d]: State, step: number, word: number): State {
+  const b = rotated(rotatedB, 2);
+  return [a, b, c, d, (next - rotated(a, 5) - mixed(step, b, c, d) - word) >>> 0];
+}
+
+/**
+ * What the block that differs by `differences` of the expanded message must end in, when before step `from` it has the state that the block of `words` has there,
+ * which began with `chain`.
+ */
+export function neededOf(chain: State, words: Uint32Array, differences: Uint32Array, from: number): number[] {
+  let state = chain;
+  for (let step = 0; step < from; step++) state = after(state, step, words[step]!);
+  let first = state;
+  let last = state;
+  const other = words.map((word, step) => word ^ differences[step]!);
+  for (let step = from - 1; step >= 0; step--) first = before(first, step, other[step]!);
+  for (let step = from; step < 80; step++) last = after(last, step, other[step]!);
+  return first.map((word, i) => (word + last[i]!) >>> 0);
+}

@@ -5,11 +5,13 @@ import fc from 'fast-check';
 import { seededBytes, seededRandom } from '../testkit/mod.ts';
 import { CHAIN_AT, sha1Kernel, WINDOW_AT } from './kernel.ts';
 import { CheckedSha1, Sha1Batch } from './mod.ts';
-import { CLASSES, expandedWords, mayBe } from './plain-testing.ts';
+import { CLASSES, expandedWords, mayBe, neededOf } from './plain-testing.ts';
 import { SHATTERED } from './shattered-testing.ts';
 
-/** The kernel's layout: vectors of bits K - 35, one a class. */
-const MAY_AT = CHAIN_AT + 5 * 16 + 32 * 320 + 2 * 320;
+/** The kernel's layout: vectors of bits K - 35, one a class; differences of all vectors, class by class; what the other block needs. */
+const MAY_AT = CHAIN_AT + 5 * 16;
+const DIFFERENCES_AT = MAY_AT + 64 + (MAY_AT + 64 - 1024);
+const NEEDED_AT = DIFFERENCES_AT + 32 * 320 + 8 * 12 + 90 * 4;
 
 function digestOf(message: Buffer): { digest: string; isAttack: boolean } {
   const sha1 = new CheckedSha1().update(message);
@@ -59,6 +61,38 @@ describe('SHA-1 with collision detection', () => {
         assert.equal(digest.toString('hex', 1, 21), hash('sha1', message));
         assert.ok(batch.memory.subarray(batch.start(i), batch.end(i)).equals(message));
       }
+    }
+  });
+
+  test('gives the digests of any number of messages of like and unlike lengths', () => {
+    const batch = new Sha1Batch();
+    const long = seededBytes(3, 1_000_000);
+    for (let count = 1; count <= 20; count++) {
+      for (const unlike of [0, 1, 700]) {
+        batch.clear();
+        const messages = Array.from({ length: count }, (_, i) => long.subarray(i, i + 150 + ((i * unlike) % 2048)));
+        for (const message of messages) assert.ok(batch.add(message, 0, message.length));
+        assert.equal(batch.run(), -1);
+        const digest = Buffer.alloc(20);
+        for (const [i, message] of messages.entries()) {
+          batch.copyDigest(i, digest, 0);
+          assert.equal(digest.toString('hex'), hash('sha1', message), `${i} of ${count}`);
+        }
+      }
+    }
+  });
+
+  test('works on long messages while short ones at the end of the batch are done', () => {
+    const batch = new Sha1Batch();
+    const long = seededBytes(4, (1 << 20) - 200);
+    const short = Buffer.from('short');
+    const messages = [long, long, long, long.subarray(1), short, short, short];
+    for (const message of messages) assert.ok(batch.add(message, 0, message.length));
+    assert.equal(batch.run(), -1);
+    const digest = Buffer.alloc(20);
+    for (const [i, message] of messages.entries()) {
+      batch.copyDigest(i, digest, 0);
+      assert.equal(digest.toString('hex'), hash('sha1', message));
     }
   });
 
@@ -137,5 +171,27 @@ describe('collision detection', () => {
       }
     }
     for (const { name } of CLASSES) assert.ok((seen.get(name) ?? 0) > 0, `${name}: none of the blocks met its conditions`);
+  });
+
+  test('looks where the other block ends, by the state before step 58 and before step 65', () => {
+    const { memory, serial } = sha1Kernel();
+    const vectors = CLASSES.flatMap((vector) => vector.ks.map((k) => ({ vector, k })));
+    const words = (at: number, count: number, step: number): number[] =>
+      Array.from({ length: count }, (_, i) => memory.readUInt32LE(at + i * step));
+    const seen = new Map<number, number>();
+    for (let round = 0; round < 4000; round++) {
+      const block = seededBytes(round, 64);
+      block.copy(memory, WINDOW_AT);
+      const [a, b, c, d, e] = words(CHAIN_AT, 5, 16) as [number, number, number, number, number];
+      assert.equal(serial(CHAIN_AT, WINDOW_AT, 1), 0);
+      const expanded = expandedWords(block);
+      const last = vectors.findLastIndex(({ vector, k }) => mayBe(expanded, vector, k));
+      if (last < 0) continue;
+      const from = vectors[last]!.k < 50 ? 58 : 65;
+      const differences = Uint32Array.from(words(DIFFERENCES_AT + last * 320, 80, 4));
+      assert.deepEqual(words(NEEDED_AT, 5, 4), neededOf([a, b, c, d, e], expanded, differences, from));
+      seen.set(from, (seen.get(from) ?? 0) + 1);
+    }
+    for (const from of [58, 65]) assert.ok((seen.get(from) ?? 0) > 10, `${seen.get(from)} blocks of step ${from}`);
   });
 });
