@@ -109,6 +109,7 @@ export class PackIngest {
     const { entries } = this.#scanner;
     const { cutBytesMin, helper } = this.#options;
     const limits = this.#limits();
+    if (this.#source instanceof SpoolSource) this.#source.hold();
     this.#resolver = new DeltaResolver(
       entries,
       this.#source,

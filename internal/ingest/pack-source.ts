@@ -31,6 +31,8 @@ export class MemorySource implements PackSource {
 }
 
 const WINDOW_BYTES = 1 << 20;
+/** A pack up to this size is read whole before its deltas are resolved. */
+const HELD_BYTES_MAX = 16 << 20;
 /** What a read that does not continue the last one takes: bases of deltas are scattered and mostly small. */
 const SCATTERED_BYTES = 1 << 14;
 
@@ -49,6 +51,14 @@ export class SpoolSource implements PackSource {
   grow(available: number): void {
     assert(available >= this.available, 'a spool file never shrinks');
     this.available = available;
+  }
+
+  /** For whoever is about to look at entries in any order: of a pack that is not large, which has come whole, nothing is read again. */
+  hold(): void {
+    if (this.available > HELD_BYTES_MAX) return;
+    this.#buffer = Buffer.allocUnsafeSlow(this.available);
+    this.#start = 0;
+    this.#length = readFully(this.fd, this.#buffer, 0, this.available);
   }
 
   window(offset: number, minimum: number): PackWindow {

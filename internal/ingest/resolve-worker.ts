@@ -35,6 +35,7 @@ function resolveRoots({ fd, available, entries, links, roots, options, cutBytesM
   const { format, severities, limits, detectCollisions } = options;
   const source = new SpoolSource(fd);
   source.grow(available);
+  source.hold();
   const meter = new WorkMeter(limits);
   meter.grow(available);
   meter.countWith(made);
