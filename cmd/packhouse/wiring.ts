@@ -107,7 +107,10 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const ends = AbortSignal.any([signal, maintaining.signal]);
     const maintenance = runMaintenanceProcess({ config, databaseUrl, log, metrics }, ends);
     try {
-      await serveUntil(signal, service, config, log, metrics, onListening);
+      await serveUntil(signal, service, config, log, metrics, (url) => {
+        onListening(url);
+        if (config.push.warmUp) warmUp(push);
+      });
     } finally {
       maintaining.abort();
       await maintenance;
@@ -137,6 +140,10 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     refsMax: config.limits.refsPerRepositoryMax,
     onPush: () => {},
   };
+}
+
+function warmUp({ packLimits: limits, severities, detectCollisions, chunking }: PushSettings): void {
+  prepareWorker({ format: 'sha1', limits, severities, detectCollisions, chunking });
 }
 
 async function serveUntil(
@@ -190,7 +197,7 @@ function gitService(
           gitProtocol: context.gitProtocol,
           sessionId: config.http.sessionId ? context.requestId : null,
           mayCreate: config.push.createRepository,
-          onFirstPush: prepareWorker,
+          onFirstPush: () => prepareWorker(),
         }),
       ),
     receivePack({ owner, name }, body, sink, { principal, requestId, signal }) {

@@ -16,11 +16,15 @@ const spare = new SpareWorker(new URL('./worker.ts', import.meta.url), 300_000);
 /** One that worked on more, on more than KEPT_OBJECTS_MAX, or on blobs that were cut gives its memory back. */
 const KEPT_BYTES_MAX = 64 << 20;
 
-/** For whoever knows that a large pack may come: the threads that such a pack takes are there when it does. */
-export function prepareWorker(): void {
+/**
+ * For whoever knows that a large pack may come: the threads that such a pack takes are there when it does. With the options of such packs they warm up as well, which
+ * takes a second or two of the processor: for whoever has time.
+ */
+export function prepareWorker(packs: WorkOptions | null = null): void {
   if (working > 0) return;
-  const worker = spare.prepare();
-  if (availableParallelism() > 1) worker.postMessage({ kind: 'prepare' } satisfies ToWorker);
+  const hasHelper = availableParallelism() > 1;
+  const options = packs === null ? null : { ...packs, mayHaveHelp: hasHelper };
+  spare.prepare().postMessage({ kind: 'prepare', hasHelper, warmUp: options } satisfies ToWorker);
 }
 
 /** The steps after the scan, wherever the work is done. */

@@ -24,4 +24,4 @@ export { type ReceivedPack, type ReceiveOptions, receivePack } from './receive.t
 export { makeSpoolFolder, removeStaleSpools } from './spool-folders.ts';
 export type { AppendedEntry } from './thin-bases.ts';
 export type { VerifiedPack } from './verified-pack.ts';
-export { PackWork } from './work.ts';
+export { PackWork, type WorkOptions } from './work.ts';

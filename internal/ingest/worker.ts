@@ -3,11 +3,12 @@ import { assert, codeOf, messageOf } from '../base/mod.ts';
 import type { FoundChunks } from './chunking-options.ts';
 import { ResolveHelper } from './resolve-helper.ts';
 import { tableBuffers } from './verified-pack.ts';
+import { warmUp } from './warm-up.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
 /** What the main thread says: a large pack may come, a pack begins, bytes of it were written, which base is needed next, a base is here, all bases were given, it is done with. */
 export type ToWorker =
-  | { readonly kind: 'prepare' }
+  | { readonly kind: 'prepare'; readonly hasHelper: boolean; readonly warmUp: WorkOptions | null }
   | { readonly kind: 'begin'; readonly path: string; readonly options: WorkOptions; readonly found: FindAnswers | null }
   | { readonly kind: 'grow'; readonly available: number; readonly final: boolean }
   | { readonly kind: 'next-base' }
@@ -57,7 +58,8 @@ function view(bytes: Uint8Array): Buffer {
 
 function take(message: ToWorker): void {
   if (message.kind === 'prepare') {
-    helper.start();
+    if (message.hasHelper) helper.start();
+    if (message.warmUp !== null) void warmUp(message.warmUp, message.hasHelper ? helper : null, () => current !== null);
     return;
   }
   if (message.kind === 'begin') {

@@ -98,8 +98,9 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     NO_COLOR: '1',
     PACKHOUSE_DATA_DIR: dataDir,
     PACKHOUSE_LOG_LEVEL: 'info',
-    // What a test finds must not depend on what happens beside it: tests of maintenance turn it on.
+    // What a test finds must not depend on what happens beside it: tests of these turn them on.
     PACKHOUSE_MAINTENANCE_ENABLED: 'false',
+    PACKHOUSE_PUSH_WARM_UP: 'false',
     ...(database === undefined ? {} : { PACKHOUSE_DATABASE_URL: database.url }),
     ...storeEnv,
     ...options.env,
