@@ -20,10 +20,12 @@ export class SpareWorker {
     this.#waitMsMax = waitMsMax;
   }
 
-  /** Starts one that waits, unless one does: whoever takes it need not wait for its start. The one that waits, which must not answer. */
+  /** Starts one that waits, unless one does, which waits on: whoever takes it need not wait for its start. The one that waits, which must not answer. */
   prepare(): Worker {
     if (this.#idle === null) this.keep(this.take());
-    return this.#idle!.worker;
+    const { worker, timer } = this.#idle!;
+    timer.refresh();
+    return worker;
   }
 
   take(): Worker {

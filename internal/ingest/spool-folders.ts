@@ -9,13 +9,16 @@ export function makeSpoolFolder(parent: string = tmpdir()): Promise<string> {
   return mkdtemp(join(parent, `${PREFIX}${process.pid}-`));
 }
 
-/** Removes what killed processes have left behind; the folders that went. */
+/**
+ * Removes what killed processes have left behind; the folders that went. For a process that has none of its own yet: in a container the one before had
+ * the same pid.
+ */
 export async function removeStaleSpools(parent: string = tmpdir()): Promise<string[]> {
   const removed: string[] = [];
   for (const name of await readdir(parent).catch(() => [])) {
     if (!name.startsWith(PREFIX)) continue;
     const pid = Number.parseInt(name.slice(PREFIX.length), 10);
-    if (!Number.isInteger(pid) || isAlive(pid)) continue;
+    if (!Number.isInteger(pid) || (pid !== process.pid && isAlive(pid))) continue;
     await rm(join(parent, name), { recursive: true, force: true });
     removed.push(name);
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { SpareWorker } from '../base/mod.ts';
@@ -72,27 +72,46 @@ test('a warm-up alone or with a helper comes to its end, unless there is work', 
   helper.end();
 });
 
-test('a thread that warms up takes a pack that comes meanwhile, leaves nothing, and waits for the next', async (context) => {
-  process.env.TMPDIR = folder;
-  const workers: Worker[] = [];
+/** The threads that are taken while a test runs, in that order. */
+function watchThreads(context: TestContext): readonly Worker[] {
+  const threads: Worker[] = [];
   const { take } = SpareWorker.prototype;
   context.mock.method(SpareWorker.prototype, 'take', function (this: SpareWorker) {
     const worker = take.call(this);
-    workers.push(worker);
+    threads.push(worker);
     return worker;
   });
-  const spools = (): number => readdirSync(folder).filter((name) => name.startsWith('packhouse-spool-')).length;
+  return threads;
+}
+
+function spools(): number {
+  return readdirSync(folder).filter((name) => name.startsWith('packhouse-spool-')).length;
+}
+
+test('a thread that warms up leaves that for a pack that comes, leaves nothing, and waits for the next', async (context) => {
+  process.env.TMPDIR = folder;
+  const threads = watchThreads(context);
   prepareWorker(OPTIONS);
   await until('the folder of the pack', () => spools() > 0);
   await receiveOne('meanwhile');
   await until('its end', () => spools() === 0);
   await receiveOne('later');
-  const [first, second, third] = workers;
+  const [first, second, third] = threads;
   assert.deepEqual([second, third], [first, first]);
-
-  // It is dropped where limits do not let its pack through, and pushes get another.
   await first!.terminate();
-  prepareWorker({ ...OPTIONS, limits: { ...DEFAULT_PACK_LIMITS, objectsMax: 10 } });
-  await new Promise((resolve) => workers.at(-1)!.once('exit', resolve));
-  await receiveOne('still served');
+});
+
+test('a warm-up that comes to grief is not told to a push that comes meanwhile', async (context) => {
+  process.env.TMPDIR = folder;
+  const threads = watchThreads(context);
+  for (let round = 0; round < 8; round++) {
+    prepareWorker({ ...OPTIONS, limits: { ...DEFAULT_PACK_LIMITS, deltaDepthMax: 20 } });
+    const thread = threads.at(-1)!;
+    await until('the folder of the pack', () => spools() > 0);
+    await sleep(round * 10);
+    await receiveOne(`round ${round}`);
+    assert.equal(threads.at(-1), thread, 'the thread is as good as before');
+    await until('its end', () => spools() === 0);
+    await thread.terminate();
+  }
 });

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { assert, PackhouseError } from '../base/mod.ts';
@@ -32,13 +32,13 @@ export async function warmUp(options: WorkOptions, helper: ResolveHelper | null,
   const folder = await makeSpoolFolder();
   try {
     const path = join(folder, 'pack');
-    await writeFile(path, bytes);
+    writeFileSync(path, bytes);
     for (let round = 0; round < ROUNDS && !isWanted(); round++) {
       workOn(path, bytes.length, options, helper);
       await setImmediate();
     }
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -59,7 +59,9 @@ function view(bytes: Uint8Array): Buffer {
 function take(message: ToWorker): void {
   if (message.kind === 'prepare') {
     if (message.hasHelper) helper.start();
-    if (message.warmUp !== null) void warmUp(message.warmUp, message.hasHelper ? helper : null, () => current !== null);
+    // Without: limits may not let the made-up pack through, or its folder may be full. A push that has come meanwhile must not hear of it.
+    if (message.warmUp !== null)
+      warmUp(message.warmUp, message.hasHelper ? helper : null, () => current !== null).catch(() => {});
     return;
   }
   if (message.kind === 'begin') {

@@ -33,7 +33,7 @@ export function serial(chain: usize, from: usize, blocks: i32): bool {
 /** Lanes, of both groups. */
 const COUNT: usize = 8;
 /** So many messages are not worth the work on all lanes. */
-const SERIAL_MAX: i32 = 2;
+const SERIAL_MAX: i32 = 3;
 
 /** Where the chaining value of a lane is. */
 @inline

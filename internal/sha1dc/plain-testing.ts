@@ -140,15 +140,20 @@ function before([next, a, rotatedB, c, d]: State, step: number, word: number): S
   return [a, b, c, d, (next - rotated(a, 5) - mixed(step, b, c, d) - word) >>> 0];
 }
 
+/** What the state is before a step of the block that begins with `chain`. */
+export function stateBefore(step: number, chain: State, words: Uint32Array): State {
+  let state = chain;
+  for (let i = 0; i < step; i++) state = after(state, i, words[i]!);
+  return state;
+}
+
 /**
  * What the block that differs by `differences` of the expanded message must end in, when before step `from` it has the state that the block of `words` has there,
  * which began with `chain`.
  */
 export function neededOf(chain: State, words: Uint32Array, differences: Uint32Array, from: number): number[] {
-  let state = chain;
-  for (let step = 0; step < from; step++) state = after(state, step, words[step]!);
-  let first = state;
-  let last = state;
+  let first = stateBefore(from, chain, words);
+  let last = first;
   const other = words.map((word, step) => word ^ differences[step]!);
   for (let step = from - 1; step >= 0; step--) first = before(first, step, other[step]!);
   for (let step = from; step < 80; step++) last = after(last, step, other[step]!);

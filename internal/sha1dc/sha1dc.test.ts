@@ -3,14 +3,16 @@ import { hash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { seededBytes, seededRandom } from '../testkit/mod.ts';
-import { CHAIN_AT, sha1Kernel, WINDOW_AT } from './kernel.ts';
+import { BATCH_AT, CHAIN_AT, JOBS_AT, sha1Kernel, WINDOW_AT } from './kernel.ts';
 import { CheckedSha1, Sha1Batch } from './mod.ts';
-import { CLASSES, expandedWords, mayBe, neededOf } from './plain-testing.ts';
+import { CLASSES, expandedWords, mayBe, neededOf, stateBefore } from './plain-testing.ts';
 import { SHATTERED } from './shattered-testing.ts';
 
-/** The kernel's layout: vectors of bits K - 35, one a class; differences of all vectors, class by class; what the other block needs. */
+/** The kernel's layout: the states before steps 58 and 65; vectors of bits K - 35, one a class; the second group of lanes; differences of all vectors, class by class; what the other block needs. */
+const STATES_AT = [CHAIN_AT - 2 * 5 * 16, CHAIN_AT - 5 * 16] as const;
 const MAY_AT = CHAIN_AT + 5 * 16;
-const DIFFERENCES_AT = MAY_AT + 64 + (MAY_AT + 64 - 1024);
+const GROUP_BYTES = MAY_AT + 64 - 1024;
+const DIFFERENCES_AT = MAY_AT + 64 + GROUP_BYTES;
 const NEEDED_AT = DIFFERENCES_AT + 32 * 320 + 8 * 12 + 90 * 4;
 
 function digestOf(message: Buffer): { digest: string; isAttack: boolean } {
@@ -171,6 +173,35 @@ describe('collision detection', () => {
       }
     }
     for (const { name } of CLASSES) assert.ok((seen.get(name) ?? 0) > 0, `${name}: none of the blocks met its conditions`);
+  });
+
+  test('knows in each of eight lanes which vectors may be, and the states that they need', () => {
+    const { memory, lanes } = sha1Kernel();
+    const start = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0] as const;
+    const seen = new Set<number>();
+    for (let round = 0; round < 300; round++) {
+      const blocks = seededBytes(round, 8 * 64);
+      blocks.copy(memory, BATCH_AT);
+      for (let lane = 0; lane < 8; lane++) {
+        memory.writeUInt32LE(BATCH_AT + lane * 64, JOBS_AT + lane * 8);
+        memory.writeUInt32LE(1, JOBS_AT + lane * 8 + 4);
+      }
+      assert.equal(lanes(8), -1);
+      for (let lane = 0; lane < 8; lane++) {
+        const at = (lane >> 2) * GROUP_BYTES + (lane & 3) * 4;
+        const expanded = expandedWords(blocks.subarray(lane * 64, lane * 64 + 64));
+        const vectorAt = (from: number, count: number): number[] =>
+          Array.from({ length: count }, (_, i) => memory.readUInt32LE(from + at + i * 16));
+        assert.deepEqual(vectorAt(STATES_AT[0], 5), [...stateBefore(58, start, expanded)]);
+        assert.deepEqual(vectorAt(STATES_AT[1], 5), [...stateBefore(65, start, expanded)]);
+        const may = CLASSES.map((vectors) =>
+          vectors.ks.filter((k) => mayBe(expanded, vectors, k)).reduce((bits, k) => bits | (1 << (k - 35)), 0),
+        );
+        assert.deepEqual(vectorAt(MAY_AT, 4), may);
+        if (may.some((bits) => bits !== 0)) seen.add(lane);
+      }
+    }
+    assert.equal(seen.size, 8, 'blocks in every lane met conditions');
   });
 
   test('looks where the other block ends, by the state before step 58 and before step 65', () => {

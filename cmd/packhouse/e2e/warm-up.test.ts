@@ -6,6 +6,7 @@ import { git, reachableObjects, scratchFolder, startServer, syntheticHistory } f
 
 test('a server that warms up takes large pushes meanwhile and after it, and leaves nothing of it', async () => {
   const spools = scratchFolder('spools');
+  const local = await syntheticHistory({ commits: 300, binaryEvery: 50, binaryBytes: 600_000, seed: 8 }).into();
   const server = await startServer({ env: { PACKHOUSE_PUSH_WARM_UP: 'true', TMPDIR: spools } });
   const untilSpools = async (isSo: (names: readonly string[]) => boolean): Promise<void> => {
     const deadline = Date.now() + 60_000;
@@ -14,7 +15,6 @@ test('a server that warms up takes large pushes meanwhile and after it, and leav
   };
   try {
     await untilSpools((names) => names.length > 0);
-    const local = await syntheticHistory({ commits: 300, binaryEvery: 50, binaryBytes: 600_000, seed: 8 }).into();
     for (const name of ['meanwhile', 'after']) {
       const url = `${server.url}/warm/${name}.git`;
       await git(['push', '-q', url, 'main'], { cwd: local });
