@@ -164,11 +164,7 @@ function pick({ thresholdBytes, minBytes, avgBytes, maxBytes }: ChunkingOptions)
   return { thresholdBytes, minBytes, avgBytes, maxBytes };
 }
 
-async function receiveInSpool(
-  body: AsyncIterator<Buffer>,
-  held: readonly Buffer[],
-  options: ReceiveOptions,
-): Promise<ReceivedPack> {
+async function receiveInSpool(body: AsyncIterator<Buffer>, held: Buffer[], options: ReceiveOptions): Promise<ReceivedPack> {
   const { chunking } = options;
   const worker = new IngestWorker(chunking ? (sha256s) => chunking.findChunks(sha256s) : null);
   const admission = new Admission(held, options);
@@ -218,7 +214,7 @@ async function receiveInSpool(
  */
 async function spool(
   body: AsyncIterator<Buffer>,
-  held: readonly Buffer[],
+  held: Buffer[],
   path: string,
   worker: IngestWorker,
   admission: Admission,
@@ -253,7 +249,8 @@ async function spool(
       if (pending.length >= 16) await pending.shift();
       if (worker.failure !== null) throw worker.failure;
     };
-    for (const chunk of held) await put(chunk);
+    // Emptied: until the push is over this function's callers hold the list.
+    for (let chunk = held.shift(); chunk !== undefined; chunk = held.shift()) await put(chunk);
     await Promise.all(pending.splice(0));
     const start = (): Promise<void> => {
       const running = admission.granted.then(() => worker.start(path, workOptions(options))).then(tell);
