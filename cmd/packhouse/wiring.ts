@@ -106,12 +106,11 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const maintaining = new AbortController();
     const ends = AbortSignal.any([signal, maintaining.signal]);
     const maintenance = runMaintenanceProcess({ config, databaseUrl, log, metrics }, ends);
+    const warmingUp = setTimeout(() => config.push.warmUp && warmUp(push), WARM_UP_AFTER_MS).unref();
     try {
-      await serveUntil(signal, service, config, log, metrics, (url) => {
-        onListening(url);
-        if (config.push.warmUp) warmUp(push);
-      });
+      await serveUntil(signal, service, config, log, metrics, onListening);
     } finally {
+      clearTimeout(warmingUp);
       maintaining.abort();
       await maintenance;
     }
@@ -141,6 +140,9 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     onPush: () => {},
   };
 }
+
+/** First requests after a start have the processor for themselves: beside a warm-up a clone took half as long again. */
+const WARM_UP_AFTER_MS = 2000;
 
 function warmUp({ packLimits: limits, severities, detectCollisions, chunking }: PushSettings): void {
   prepareWorker({ format: 'sha1', limits, severities, detectCollisions, chunking });
