@@ -26,7 +26,8 @@ function isCompressible(plain: Buffer): boolean {
   return false;
 }
 
-function storedBlocks(plain: Buffer): Buffer {
+/** A segment that is not compressed. */
+export function storedBlocks(plain: Buffer): Buffer {
   const blocks = Math.ceil(plain.length / STORED_BLOCK_BYTES_MAX);
   const out = Buffer.allocUnsafe(plain.length + 5 * blocks);
   for (let from = 0, to = 0; from < plain.length; ) {

@@ -22,6 +22,6 @@ export {
   type InsertStep,
   narrowInsert,
 } from './delta-between.ts';
-export { encodeSegment } from './encode-chunk.ts';
+export { encodeSegment, storedBlocks } from './encode-chunk.ts';
 export { type ChunkingParameters, type ChunkRecipe, SHA256_BYTES } from './types.ts';
 export { wireEntryBytes, wireEntryHead, wireEntryTail } from './wire-entry.ts';

@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { assert, PackhouseError } from '../base/mod.ts';
-import { adler32, encodeCopy, encodeDeltaHead, encodeInsert } from '../chunking/mod.ts';
+import { adler32, encodeCopy, encodeDeltaHead, encodeInsert, storedBlocks, wireEntryTail } from '../chunking/mod.ts';
 import { KIND_BLOB, KIND_COMMIT, KIND_TAG, KIND_TREE, kindName } from '../object/mod.ts';
 import { encodeEntryHeader, encodePackHeader } from '../packformat/mod.ts';
 import type { ResolveHelper } from './resolve-helper.ts';
@@ -19,6 +19,8 @@ const FILES = 25;
 const LARGE_BYTES = 60_000;
 /** A pack comes in pieces. */
 const PIECE_BYTES = 1 << 16;
+/** RFC 1950: deflate, a window of 32 KiB, fastest. */
+const ZLIB_HEADER = Buffer.from([0x78, 0x01]);
 /** Deltas on top of each other. */
 const DEPTH_MAX = 30;
 
@@ -137,7 +139,7 @@ class HistoryWriter {
 
   #put(header: Buffer, data: Buffer): number {
     const start = this.#offset;
-    const stream = storedStream(data);
+    const stream = Buffer.concat([ZLIB_HEADER, storedBlocks(data), wireEntryTail(adler32(data))]);
     this.#parts.push(header, stream);
     this.#offset += header.length + stream.length;
     this.#count++;
@@ -225,14 +227,4 @@ function who(i: number): string {
 
 function oidOf(kind: number, bytes: Buffer): Buffer {
   return Buffer.from(hash('sha1', Buffer.concat([Buffer.from(`${kindName(kind)} ${bytes.length}\0`), bytes]), 'hex'), 'hex');
-}
-
-/** A zlib stream (RFC 1950) of one stored block (RFC 1951), which holds 65,535 bytes at most. */
-function storedStream(bytes: Buffer): Buffer {
-  const head = Buffer.from([0x78, 0x01, 0x01, 0, 0, 0, 0]);
-  head.writeUInt16LE(bytes.length, 3);
-  head.writeUInt16LE(bytes.length ^ 0xffff, 5);
-  const tail = Buffer.allocUnsafe(4);
-  tail.writeUInt32BE(adler32(bytes));
-  return Buffer.concat([head, bytes, tail]);
 }
