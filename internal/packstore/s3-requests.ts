@@ -82,9 +82,27 @@ export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
 }
 
-/** The answer to a HEAD has no body that could name the skew: its date was enough, and the next request is signed with it. */
-function hasPutClockRight(error: unknown): boolean {
-  return (error as { $metadata?: { clockSkewCorrected?: boolean } } | null)?.$metadata?.clockSkewCorrected === true;
+/** Stores refuse what was signed for another time than their own by 15 minutes. */
+const SKEW_MILLISECONDS = 5 * 60_000;
+
+/**
+ * Names the skew where the answer cannot: to a HEAD it has no body, only its date. The SDK signs the next request by that date, but
+ * does not say so of a clock that was put right, or jumped while the request was under way.
+ */
+function nameSkew(error: unknown, request: HttpMessage): void {
+  const signedFor = amzDate(request.headers['x-amz-date']);
+  const answeredAt = Date.parse((error as { $response?: HttpMessage }).$response?.headers.date ?? '');
+  if (statusOf(error) === 403 && Math.abs(answeredAt - signedFor) > SKEW_MILLISECONDS)
+    (error as Error).name = 'RequestTimeTooSkewed';
+}
+
+interface HttpMessage {
+  readonly headers: Readonly<Record<string, string | undefined>>;
+}
+
+/** Milliseconds since the epoch of `20130524T000000Z`, as requests are signed; NaN of anything else. */
+function amzDate(text = ''): number {
+  return Date.parse(text.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
 }
 
 export function isTransientStatus(status: number): boolean {
@@ -92,7 +110,7 @@ export function isTransientStatus(status: number): boolean {
 }
 
 function isTransient(error: unknown): boolean {
-  if (error instanceof AnswerFault || TRANSIENT_NAMES.has(nameOf(error)) || hasPutClockRight(error)) return true;
+  if (error instanceof AnswerFault || TRANSIENT_NAMES.has(nameOf(error))) return true;
   const status = statusOf(error);
   // Without a status there was no answer: a fault of the network, which Node marks with a code.
   if (status === undefined) return codeOf(error) !== undefined;
@@ -162,7 +180,7 @@ function createClient(options: S3ConnectionOptions): S3Client {
   // The gate bounds the requests in flight, so that none waits inside the agent, where waiting would count as a slow connection.
   const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: options.requestsMax ?? 64 };
   const timeouts = timeoutsOf(options);
-  return new S3Client({
+  const client = new S3Client({
     endpoint: options.endpoint,
     region: options.region,
     // Without a key the SDK looks where it usually does.
@@ -185,6 +203,15 @@ function createClient(options: S3ConnectionOptions): S3Client {
       httpsAgent: agent,
     },
   });
+  client.middlewareStack.add(
+    (next) => (args) =>
+      next(args).catch((error: unknown) => {
+        nameSkew(error, args.request as HttpMessage);
+        throw error;
+      }),
+    { step: 'deserialize', priority: 'high', name: 'nameSkew' },
+  );
+  return client;
 }
 
 /**

@@ -81,6 +81,40 @@ test('s3: a clock that is hours off is put right by the first answer, for URLs a
   }
 });
 
+test('s3: a clock that is put right, or jumps while a request is under way, refuses nothing', async (context) => {
+  const real = Date.now;
+  let shift = 0;
+  context.mock.method(Date, 'now', () => real() + shift);
+  const shifts: number[] = [];
+  let requests = 0;
+  const handler: Handler = (incoming, outgoing) => {
+    requests += 1;
+    const [, hour] = /^\d{8}T(\d\d)\d{4}Z$/.exec(`${incoming.headers['x-amz-date']}`) ?? [];
+    outgoing.setHeader('Date', new Date(real()).toUTCString());
+    const hours = (24 + Number(hour) - new Date(real()).getUTCHours()) % 24;
+    shift = shifts.shift() ?? shift;
+    outgoing.writeHead(hours > 1 && hours < 23 ? 403 : 200).end();
+  };
+  await withServer(handler, async (endpoint) => {
+    const store = storeAt(endpoint);
+    const checked = async (...next: readonly number[]): Promise<number> => {
+      shifts.push(...next);
+      requests = 0;
+      await store.check();
+      return requests;
+    };
+    const hours = 3_600_000;
+    shift = -4 * hours;
+    assert.equal(await checked(), 2);
+    shift = 0;
+    assert.equal(await checked(), 2, 'put right');
+    shift = -4 * hours;
+    assert.equal(await checked(4 * hours, 4 * hours), 3, 'jumped under way');
+    assert.equal(await checked(), 1);
+    await store.close();
+  });
+});
+
 function errorBody(code: string): string {
   return `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`;
 }

@@ -176,7 +176,7 @@ class S3Store implements PackStore {
 
   async check(): Promise<void> {
     await this.#ready();
-    await this.#assertBucket({ operation: 'check', key: '', triesMax: 2 });
+    await this.#assertBucket({ operation: 'check', key: '', triesMax: 3 });
   }
 
   async close(): Promise<void> {
