@@ -106,7 +106,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const maintaining = new AbortController();
     const ends = AbortSignal.any([signal, maintaining.signal]);
     const maintenance = runMaintenanceProcess({ config, databaseUrl, log, metrics }, ends);
-    const warmingUp = setTimeout(() => config.push.warmUp && warmUp(push), WARM_UP_AFTER_MS).unref();
+    const warmingUp = setTimeout(() => config.push.warmUp && void warmUp(push, log, signal), WARM_UP_AFTER_MS).unref();
     try {
       await serveUntil(signal, service, config, log, metrics, onListening);
     } finally {
@@ -144,8 +144,12 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
 /** First requests after a start have the processor for themselves: beside a warm-up a clone took half as long again. */
 const WARM_UP_AFTER_MS = 2000;
 
-function warmUp({ packLimits: limits, severities, detectCollisions, chunking }: PushSettings): void {
-  prepareWorker({ format: 'sha1', limits, severities, detectCollisions, chunking });
+async function warmUp(settings: PushSettings, log: Logger, signal: AbortSignal): Promise<void> {
+  const { packLimits: limits, severities, detectCollisions, chunking } = settings;
+  await settings.catalog.warmUp().catch((error: unknown) => {
+    log.warn({ error: messageOf(error) }, 'the catalog was not warmed up');
+  });
+  if (!signal.aborted) prepareWorker({ format: 'sha1', limits, severities, detectCollisions, chunking });
 }
 
 async function serveUntil(

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import type { PoolClient } from 'pg';
 import type { DB } from './types.ts';
 
 /** One repository as a person manages it. `head` is a raw ref name, null while HEAD follows the first branch. */
@@ -31,6 +32,19 @@ export async function insertRepository(
     if (row === undefined) await tx.deleteFrom('pools').where('id', '=', pool.id).execute();
     return row ?? null;
   });
+}
+
+/** Ids that no sequence gives, and a name that no URL has. */
+export const REHEARSED = { id: 0, owner: '', name: '' } as const;
+
+/** In a transaction of the caller's, which is to be rolled back: a repository in a pool of its own. Waits while another such transaction is open. */
+export async function insertRehearsed(db: PoolClient): Promise<void> {
+  const { id, owner, name } = REHEARSED;
+  await db.query(`insert into pools (id, object_format) overriding system value values ($1, 'sha1')`, [id]);
+  await db.query(
+    `insert into repositories (id, pool_id, owner, name, object_format) overriding system value values ($1, $1, $2, $3, 'sha1')`,
+    [id, owner, name],
+  );
 }
 
 export async function findRepository(db: Kysely<DB>, owner: string, name: string): Promise<RepositoryRow | null> {

@@ -15,6 +15,7 @@ import { HistoryCatalog } from './history-catalog.ts';
 import { MaintenanceCatalog } from './maintenance-catalog.ts';
 import { publishKnowing } from './publish-attempts.ts';
 import { isCopied, publishRequest } from './publish-request.ts';
+import { rehearsePushes } from './rehearsal.ts';
 import { RetireCatalog } from './retire-catalog.ts';
 import { SnapshotCatalog } from './snapshot-catalog.ts';
 import { SweepCatalog } from './sweep-catalog.ts';
@@ -94,6 +95,11 @@ export class Catalog {
 
   async check(): Promise<void> {
     await this.#pool.query('select 1');
+  }
+
+  /** Opens the connections that stay and prepares them for small pushes, which leaves nothing in the catalog. */
+  async warmUp(): Promise<void> {
+    await rehearsePushes(this.#pool, this.#pool.options.min ?? 1);
   }
 
   async close(): Promise<void> {

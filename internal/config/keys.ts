@@ -85,7 +85,7 @@ export const KEYS = {
   'push.tail_bytes_max': size('1MiB', 'A pack up to this size is kept in PostgreSQL until it is sealed.'),
   'push.memory_bytes_max': size('2MiB', 'Bytes of an incoming pack that stay in memory; more spools to a temporary file.'),
   'push.sha1_collision_detection': flag(true, 'Refuse objects whose bytes are of a SHA-1 collision attack.'),
-  'push.warm_up': flag(true, 'Soon after the start, what large pushes run is compiled on a made-up pack.'),
+  'push.warm_up': flag(true, 'Soon after the start, prepare for pushes: connections, plans, compiled code.'),
   'push.create_repository': flag(true, 'The first push to a name creates the repository.'),
   'push.max_duration': duration('12h', 'The longest a push may take.', { ...TIMER, atLeast: '1s' }),
 
