@@ -7,7 +7,7 @@ import { AnswerCache, advertise, type FetchSettings, PackUris, SendRoom, serveFe
 import { createHttpServer, createMetrics, type GitService, type Metrics } from '../../internal/http/mod.ts';
 import { DEFAULT_PACK_LIMITS, type PackLimits, prepareWorker, removeStaleSpools } from '../../internal/ingest/mod.ts';
 import { severitiesWith } from '../../internal/object/mod.ts';
-import { type DiskCache, PackBytes } from '../../internal/packread/mod.ts';
+import { ByteCache, type DiskCache, PackBytes } from '../../internal/packread/mod.ts';
 import type { PackStore } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
@@ -94,6 +94,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
       ),
       hiddenRefs,
       answers: new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit)),
+      expanded: new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit)),
       onFetch: (kind, objects) => {
         metrics.fetch(kind === 'negotiation' ? 'empty' : kind);
         metrics.objects('sent', objects);

@@ -106,6 +106,10 @@ export const KEYS = {
     '32MiB',
     'Memory for how packs were put together that were sent lately, to send them again; 0 for none.',
   ),
+  'cache.expanded_bytes_max': size(
+    '16MiB',
+    'Memory for objects that answers compressed anew, for the next that have them; 0 for none.',
+  ),
   'cache.disk_bytes_max': size(
     '4GiB',
     'With store.kind s3: disk for pack ranges under data.dir, half of what is free there at most, gone with the process; 0 for none.',

@@ -123,7 +123,13 @@ interface SentPack {
 async function newPack(settings: FetchSettings, input: PlacedInput, recorder: AnswerRecorder | null): Promise<SentPack> {
   let expanded = 0;
   const { layout, options, uris } = await planPack(input, settings.bitmapCommitsMin);
-  const pieces = packPieces(input.view, layout, { ...options, forgetsPieces: true, recorder, onExpanded: () => void expanded++ });
+  const pieces = packPieces(input.view, layout, {
+    ...options,
+    forgetsPieces: true,
+    recorder,
+    onExpanded: () => void expanded++,
+    expanded: settings.expanded,
+  });
   return { objectCount: layout.objectCount, uris, pieces: coalesce(pieces), expandedCount: () => expanded };
 }
 

@@ -1,4 +1,5 @@
 import type { Catalog } from '../catalog/mod.ts';
+import type { ByteCache } from '../packread/mod.ts';
 import type { ProtocolLimits } from '../protocol/mod.ts';
 import type { Repositories } from '../reach/mod.ts';
 import type { AnswerCache } from './answers.ts';
@@ -25,6 +26,8 @@ export interface FetchSettings {
   readonly room: SendRoom;
   readonly hiddenRefs: readonly string[];
   readonly answers: AnswerCache;
+  /** Entries that were made for answers, by pool and oid. */
+  readonly expanded: ByteCache;
   /** Told of each answer, for the counters. */
   readonly onFetch: (
     kind: 'ls-refs' | 'negotiation' | 'clone' | 'fetch' | 'object-info',

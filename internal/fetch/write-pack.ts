@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { deflate, deflateSync } from 'node:zlib';
+import { deflate } from 'node:zlib';
 import { PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import {
+  Deflater,
   ENTRY_HEADER_BYTES_MAX,
   ENTRY_OFS_DELTA,
   ENTRY_REF_DELTA,
@@ -12,7 +13,7 @@ import {
   encodePackHeader,
   readEntryHeader,
 } from '../packformat/mod.ts';
-import { breath, type Lent } from '../packread/mod.ts';
+import { type ByteCache, breath, type Lent } from '../packread/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 import type { AnswerRecorder } from './answers.ts';
 import { type Layout, type Part, placeOf } from './layout.ts';
@@ -23,15 +24,16 @@ import { chunkedEntries } from './write-chunked.ts';
 /** So many spans are fetched ahead of the one being written, as long as they come to no more than two pieces. */
 const SPANS_AHEAD = 8;
 
-/** Up to this size deflating takes about a millisecond. */
-const DEFLATED_AT_ONCE_BYTES = 64 << 10;
-
+/** Up to this size deflating takes about a millisecond; a longer deflation goes to another thread. */
+const deflater = new Deflater(64 << 10);
 const deflated = promisify<Buffer, Buffer>(deflate);
 
 export interface WriteOptions extends ReadOptions {
   readonly ofsDelta: boolean;
   /** Told of each object that is compressed anew instead of copied. */
   readonly onExpanded: () => void;
+  /** Entries that were made for answers before: the next commit's are mostly the same. */
+  readonly expanded?: ByteCache;
   /** Told how the pack is put together, where that is to be kept. */
   readonly recorder?: AnswerRecorder | null;
 }
@@ -139,7 +141,7 @@ class EntryWriter {
         moved[i] = written + copy.placeOf(at) - entries.offsets[i]!;
         const head = this.#newHead(pack, entries, i, bytes, at, end, moved);
         if (head === 'as-it-is') continue;
-        if (head === null) for (const piece of await this.#expanded(entries, i)) copy.replace(at, end, piece);
+        if (head === null) copy.replace(at, end, await this.#expanded(entries, i));
         else copy.replace(at, at + this.#header.headerBytes, head);
       }
       const whole = copy.finish();
@@ -194,18 +196,23 @@ class EntryWriter {
     return now === distance ? 'as-it-is' : encodeEntryHeader(0, size, now);
   }
 
-  async #expanded(entries: EntryList, i: number): Promise<readonly Buffer[]> {
-    this.#options.onExpanded();
-    const width = this.#view.pool.graph.oidBytes;
+  /** The object of an entry as one that stands alone. */
+  async #expanded(entries: EntryList, i: number): Promise<Buffer> {
+    const { pool } = this.#view;
+    const { expanded, onExpanded, signal } = this.#options;
+    onExpanded();
+    const width = pool.graph.oidBytes;
     const oid = entries.oids.subarray(i * width, (i + 1) * width);
-    const object = await this.#view.pool.read(oid, this.#options.signal);
+    const key = `${pool.poolId} ${oid.toString('hex')}`;
+    const known = expanded?.get(key);
+    if (known !== undefined) return known;
+    const object = await pool.read(oid, signal);
     if (object === null) throw new PackhouseError('object-missing', `object ${oid.toString('hex')} is gone`);
-    const { length } = object.data;
-    // A long deflation goes to another thread.
-    return [
-      encodeEntryHeader(object.kind, length),
-      length < DEFLATED_AT_ONCE_BYTES ? deflateSync(object.data) : await deflated(object.data),
-    ];
+    const { kind, data } = object;
+    const stream = data.length <= deflater.bytesMax ? deflater.deflate(data) : await deflated(data);
+    const entry = Buffer.concat([encodeEntryHeader(kind, data.length), stream]);
+    expanded?.set(key, entry);
+    return entry;
   }
 
   /** One entry too large to be held: its head is looked at, the rest is streamed. */
@@ -228,10 +235,9 @@ class EntryWriter {
     else if (header.type === ENTRY_REF_DELTA && !this.#layout.mayBase(pack, bytes, header.baseAt)) head = null;
     const { recorder } = this.#options;
     if (head === null) {
-      for (const piece of await this.#expanded(entries, i)) {
-        recorder?.made(piece);
-        yield piece;
-      }
+      const piece = await this.#expanded(entries, i);
+      recorder?.made(piece);
+      yield piece;
     } else if (head === 'as-it-is') {
       yield* readRange(this.#view, pack, span.offset, end, this.#options);
     } else {
@@ -265,12 +271,12 @@ class SpanCopy {
     return this.#used + at - this.#from;
   }
 
-  /** Puts a piece in the place of `[at, end)`; called again for the same place, behind the piece before. */
+  /** Puts a piece in the place of `[at, end)`, which is behind the places before. */
   replace(at: number, end: number, piece: Buffer): void {
-    const out = this.#room(Math.max(0, at - this.#from) + piece.length);
-    this.#recorder?.stretch(this.#pack, this.#offset + this.#from, Math.max(0, at - this.#from));
+    const out = this.#room(at - this.#from + piece.length);
+    this.#recorder?.stretch(this.#pack, this.#offset + this.#from, at - this.#from);
     this.#recorder?.made(piece);
-    if (at > this.#from) this.#used += this.#bytes.copy(out, this.#used, this.#from, at);
+    this.#used += this.#bytes.copy(out, this.#used, this.#from, at);
     this.#used += piece.copy(out, this.#used);
     this.#from = end;
   }

@@ -5,6 +5,7 @@
  * and the base of a delta) and a zlib stream; its length is stored nowhere, only inflating finds its end.
  */
 export { createDelta, type DeltaIndex, deltaIndexBytes, indexForDelta } from './create-delta.ts';
+export { Deflater } from './deflate.ts';
 export { applyDelta, applyDeltaInto, DeltaCopies, type DeltaSizes, readDeltaSizes } from './delta.ts';
 export {
   ENTRY_HEADER_BYTES_MAX,

@@ -4,6 +4,7 @@
  * Packs are immutable: nothing cached here can be stale.
  */
 export { breath } from './breath.ts';
+export { ByteCache } from './byte-cache.ts';
 export { allChunks, type ChunkedBlobName, ChunkedBlobs, type ChunkedLocation, isChunked } from './chunked-blobs.ts';
 export { DiskCache } from './disk-cache.ts';
 export type { Location } from './location.ts';

@@ -63,21 +63,24 @@ describe('a fetch that was answered before', () => {
     assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
     return stdout.trim();
   }
-  const push = (repository: string, ...refs: string[]) =>
-    git(['push', '-q', '-f', `${server.url.replace('//', `//any:${writer}@`)}/${repository}.git`, ...refs], { cwd: local });
+  const pushFrom = (cwd: string, repository: string, ...refs: string[]) =>
+    git(['push', '-q', '-f', `${server.url.replace('//', `//any:${writer}@`)}/${repository}.git`, ...refs], { cwd });
+  const push = (repository: string, ...refs: string[]) => pushFrom(local, repository, ...refs);
   const ask = (repository: string, wants: readonly string[], kind: readonly string[], haves: readonly string[] = []) =>
     sendFetch(`${server.url}/${repository}.git`, fetchCommand(wants, haves, kind));
 
-  /** How often the server found an answer that it had kept. */
-  async function hits(): Promise<number> {
+  /** How often the server found an answer, or an entry made for one, that it had kept. */
+  async function hits(cache: 'answers' | 'expanded'): Promise<number> {
     const { body } = await wireRequest(`${server.url}/metrics`);
-    const line = /^packhouse_cache_lookups_total\{cache="answers",result="hit"\} (\d+)$/m.exec(body.toString('latin1'));
+    const line = body
+      .toString('latin1')
+      .match(new RegExp(`^packhouse_cache_lookups_total{cache="${cache}",result="hit"} (\\d+)$`, 'm'));
     return Number(line?.[1] ?? 0);
   }
-  async function hitsOf(work: () => Promise<unknown>): Promise<number> {
-    const before = await hits();
+  async function hitsOf(work: () => Promise<unknown>, cache: 'answers' | 'expanded' = 'answers'): Promise<number> {
+    const before = await hits(cache);
     await work();
-    return (await hits()) - before;
+    return (await hits(cache)) - before;
   }
 
   /** Oids of the objects of an answer's pack, which git must find sound. */
@@ -103,6 +106,29 @@ describe('a fetch that was answered before', () => {
         const found = await hitsOf(async () => assert.deepEqual((await ask(name, wants, kind, haves)).body, first.body));
         assert.equal(found, 1, kind.join(' '));
       }
+    }
+  });
+
+  test('has left what it compressed anew to the next that has the same objects, in this pool only', async () => {
+    const importer = new FastImport();
+    const bytes = seededBytes(5, 20_000);
+    const parent = importer.commit('refs/heads/main', { big: bytes });
+    importer.commit('refs/heads/main', { big: Buffer.concat([bytes, Buffer.from('more')]) }, { parents: [parent] });
+    const versions = await importer.into();
+    const old = await git(['rev-parse', 'main~1'], { cwd: versions });
+    const wanted = [
+      old,
+      await git(['rev-parse', 'main~1^{tree}'], { cwd: versions }),
+      await git(['rev-parse', 'main~1:big'], { cwd: versions }),
+    ];
+    const ofOne = async (repository: string, ...more: string[]) => {
+      const found = await objects(await ask(repository, [old], [...more, 'deepen 1', 'done']));
+      assert.deepEqual(found.sort(), wanted.sort());
+    };
+    for (const repository of [`${name}-one`, `${name}-other`]) {
+      await pushFrom(versions, repository, 'main');
+      assert.equal(await hitsOf(() => ofOne(repository, 'ofs-delta'), 'expanded'), 0);
+      assert.ok((await hitsOf(() => ofOne(repository), 'expanded')) > 0);
     }
   });
 
