@@ -94,7 +94,7 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
       ),
       hiddenRefs,
       answers: new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit)),
-      expanded: new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit)),
+      expanded: new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit), 256),
       onFetch: (kind, objects) => {
         metrics.fetch(kind === 'negotiation' ? 'empty' : kind);
         metrics.objects('sent', objects);

@@ -34,17 +34,17 @@ export async function insertRepository(
   });
 }
 
-/** Ids that no sequence gives, and a name that no URL has. */
-export const REHEARSED = { id: 0, owner: '', name: '' } as const;
-
-/** In a transaction of the caller's, which is to be rolled back: a repository in a pool of its own. Waits while another such transaction is open. */
-export async function insertRehearsed(db: PoolClient): Promise<void> {
-  const { id, owner, name } = REHEARSED;
-  await db.query(`insert into pools (id, object_format) overriding system value values ($1, 'sha1')`, [id]);
-  await db.query(
-    `insert into repositories (id, pool_id, owner, name, object_format) overriding system value values ($1, $1, $2, $3, 'sha1')`,
-    [id, owner, name],
+/**
+ * In a transaction of the caller's, which is to be rolled back: a repository in a pool of its own, with an id that no sequence gives and no other
+ * connection takes, and a name that no URL has.
+ */
+export async function insertRehearsed(db: PoolClient): Promise<{ id: number; owner: string; name: string }> {
+  const { rows } = await db.query<{ id: number; owner: string; name: string }>(
+    `with pool as (insert into pools (id, object_format) overriding system value values (-pg_backend_pid(), 'sha1') returning id)
+     insert into repositories (id, pool_id, owner, name, object_format) overriding system value
+       select id, id, '', id::text, 'sha1' from pool returning id, owner, name`,
   );
+  return rows[0]!;
 }
 
 export async function findRepository(db: Kysely<DB>, owner: string, name: string): Promise<RepositoryRow | null> {

@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { publishPush } from '../../db/queries/publish.ts';
 import { repositoryState } from '../../db/queries/read.ts';
-import { insertRehearsed, REHEARSED } from '../../db/queries/repositories.ts';
+import { insertRehearsed } from '../../db/queries/repositories.ts';
 import { assert } from '../base/mod.ts';
 import { KIND_COMMIT } from '../object/mod.ts';
 import { publishRequest } from './publish-request.ts';
@@ -13,31 +13,31 @@ import type { Push } from './types.ts';
  * and so does signing in. The pushes are of a repository that is rolled back with them.
  */
 export async function rehearsePushes(pool: Pool, connections: number): Promise<void> {
-  // At the same time, so that each has a connection of its own; those after the first wait until that one's repository is gone.
+  // At the same time, so that each has a connection of its own.
   await Promise.all(Array.from({ length: connections }, () => inTransaction(pool, rehearse, () => false)));
 }
 
 async function rehearse(client: PoolClient): Promise<void> {
-  await insertRehearsed(client);
+  const { id, owner, name } = await insertRehearsed(client);
   const oids = [1, 2].map((byte) => Buffer.alloc(20, byte));
   let snapshot: string | null = null;
   let oldOid: Buffer | null = null;
   for (const newOid of oids) {
-    const state = await repositoryState(client, REHEARSED.owner, REHEARSED.name, REHEARSED.id, snapshot);
+    const state = await repositoryState(client, owner, name, id, snapshot);
     assert(state !== null, 'the rehearsed repository is there');
     snapshot = state.snapshot;
-    const statuses = await publishPush(client, publishRequest(pushOf(oldOid, newOid)));
+    const statuses = await publishPush(client, publishRequest(pushOf(id, oldOid, newOid)));
     assert(statuses.join() === 'ok', 'a rehearsed push is taken');
     oldOid = newOid;
   }
 }
 
-function pushOf(oldOid: Buffer | null, newOid: Buffer): Push {
+function pushOf(id: number, oldOid: Buffer | null, newOid: Buffer): Push {
   const bytes = Buffer.from('PACK');
   const one = Float64Array.of(1);
   return {
-    repositoryId: REHEARSED.id,
-    poolId: REHEARSED.id,
+    repositoryId: id,
+    poolId: id,
     atomic: false,
     commands: [{ name: 'refs/heads/main', oldOid, newOid, peeled: null }],
     head: null,

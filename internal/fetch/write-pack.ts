@@ -27,6 +27,8 @@ const SPANS_AHEAD = 8;
 /** Up to this size deflating takes about a millisecond; a longer deflation goes to another thread. */
 const deflater = new Deflater(64 << 10);
 const deflated = promisify<Buffer, Buffer>(deflate);
+/** A longer entry is not kept: it would take the place of many. */
+const KEPT_BYTES_MAX = 1 << 20;
 
 export interface WriteOptions extends ReadOptions {
   readonly ofsDelta: boolean;
@@ -211,7 +213,7 @@ class EntryWriter {
     const { kind, data } = object;
     const stream = data.length <= deflater.bytesMax ? deflater.deflate(data) : await deflated(data);
     const entry = Buffer.concat([encodeEntryHeader(kind, data.length), stream]);
-    expanded?.set(key, entry);
+    if (entry.length <= KEPT_BYTES_MAX) expanded?.set(key, entry);
     return entry;
   }
 

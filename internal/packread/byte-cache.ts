@@ -3,12 +3,15 @@ import { keepBytes } from '../base/mod.ts';
 /** Least recently used buffers, bounded by their bytes. Everything in it is immutable, so an entry is never stale, only absent. */
 export class ByteCache {
   readonly #bytesMax: number;
+  readonly #entryBytes: number;
   readonly #entries = new Map<string, Buffer>();
   #bytes = 0;
   readonly #onLookup: (hit: boolean) => void;
 
-  constructor(bytesMax: number, onLookup: (hit: boolean) => void = () => {}) {
+  /** `entryBytes` is what an entry counts for beside its buffer: small ones take more memory than their bytes. */
+  constructor(bytesMax: number, onLookup: (hit: boolean) => void = () => {}, entryBytes = 0) {
     this.#bytesMax = bytesMax;
+    this.#entryBytes = entryBytes;
     this.#onLookup = onLookup;
   }
 
@@ -33,7 +36,7 @@ export class ByteCache {
     const found = this.#entries.get(key);
     if (found === undefined) return;
     this.#entries.delete(key);
-    this.#bytes -= found.length;
+    this.#bytes -= found.length + this.#entryBytes;
   }
 
   has(key: string): boolean {
@@ -41,18 +44,13 @@ export class ByteCache {
   }
 
   set(key: string, value: Buffer): void {
-    const before = this.#entries.get(key);
-    if (before !== undefined) {
-      this.#bytes -= before.length;
-      this.#entries.delete(key);
-    }
-    if (value.length > this.#bytesMax) return;
+    this.delete(key);
+    if (value.length + this.#entryBytes > this.#bytesMax) return;
     this.#entries.set(key, keepBytes(value));
-    this.#bytes += value.length;
-    for (const [oldest, buffer] of this.#entries) {
+    this.#bytes += value.length + this.#entryBytes;
+    for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= this.#bytesMax) break;
-      this.#entries.delete(oldest);
-      this.#bytes -= buffer.length;
+      this.delete(oldest);
     }
   }
 }

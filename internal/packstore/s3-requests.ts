@@ -90,8 +90,11 @@ const SKEW_MILLISECONDS = 5 * 60_000;
  * does not say so of a clock that was put right, or jumped while the request was under way.
  */
 function nameSkew(error: unknown, request: HttpMessage): void {
+  const { age, date = '' } = (error as { $response?: HttpMessage }).$response?.headers ?? {};
+  // An answer that a cache has kept says nothing of now.
+  if (age !== undefined) return;
   const signedFor = amzDate(request.headers['x-amz-date']);
-  const answeredAt = Date.parse((error as { $response?: HttpMessage }).$response?.headers.date ?? '');
+  const answeredAt = Date.parse(date);
   if (statusOf(error) === 403 && Math.abs(answeredAt - signedFor) > SKEW_MILLISECONDS)
     (error as Error).name = 'RequestTimeTooSkewed';
 }
