@@ -15,6 +15,10 @@ test('a server that warms up takes large pushes meanwhile and after it, and leav
   };
   try {
     await untilSpools((names) => names.length > 0);
+    const [rehearsed] = await server.query<{ count: number }>(
+      `select count(*)::integer as count from pg_stat_activity where datname = current_database() and query = 'rollback'`,
+    );
+    assert.ok(rehearsed!.count >= 3, `small pushes were rehearsed on ${rehearsed!.count} connections`);
     for (const name of ['meanwhile', 'after']) {
       const url = `${server.url}/warm/${name}.git`;
       await git(['push', '-q', url, 'main'], { cwd: local });
