@@ -17,6 +17,15 @@ test('what is given comes again for what about fits into it, once', () => {
   assert.notEqual(memory.take(2 * MIB), bytes);
 });
 
+test('what nobody takes makes place for what is given later', () => {
+  const memory = new PieceMemory();
+  for (let i = 0; i < 3; i++) memory.give(Buffer.allocUnsafeSlow(5 * MIB));
+  const shorter = Array.from({ length: 4 }, () => memory.take(2 * MIB));
+  for (const bytes of shorter) memory.give(bytes);
+  assert.equal(memory.freeBytes, 13 * MIB);
+  assert.deepEqual(new Set(Array.from({ length: 4 }, () => memory.take(2 * MIB))), new Set(shorter));
+});
+
 test('no more than 16 MiB lie idle, none of it for long, nothing of short or huge reads', (context) => {
   context.mock.timers.enable({ apis: ['setTimeout'] });
   const memory = new PieceMemory();

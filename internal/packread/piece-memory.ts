@@ -31,12 +31,16 @@ export class PieceMemory {
     return this.#free.splice(at, 1)[0]!;
   }
 
-  /** Nobody reads or writes `buffer` any more. */
+  /**
+   * Nobody reads or writes `buffer` any more. The oldest go for it: answers that are joined by others read shorter pieces from then on, which
+   * would find no place beside the long ones.
+   */
   give(buffer: Buffer): void {
     const { length } = buffer;
-    if (length % GRAIN_BYTES !== 0 || length > LENGTH_MAX || this.#freeBytes + length > FREE_BYTES_MAX) return;
+    if (length % GRAIN_BYTES !== 0 || length > LENGTH_MAX) return;
     this.#free.push(buffer);
     this.#freeBytes += length;
+    while (this.#freeBytes > FREE_BYTES_MAX) this.#freeBytes -= this.#free.shift()!.length;
     this.#timer ??= setTimeout(() => this.#empty(), FREE_MS_MAX).unref();
   }
 
