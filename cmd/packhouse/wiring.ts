@@ -14,6 +14,7 @@ import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mo
 import { Repositories } from '../../internal/reach/mod.ts';
 import { runMaintenanceProcess } from './maintenance-process.ts';
 import { openDiskCache, openStore } from './open-store.ts';
+import { keepMemoryTrimmed } from './trim-memory.ts';
 
 /** What strangers are told that they talk to: the generation of its behaviour on the wire, not its patch level. */
 const AGENT = 'packhouse1';
@@ -110,11 +111,13 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const maintaining = new AbortController();
     const ends = AbortSignal.any([signal, maintaining.signal]);
     const maintenance = runMaintenanceProcess({ config, databaseUrl, log, metrics }, ends);
+    const stopTrimming = keepMemoryTrimmed(log);
     const warmingUp = setTimeout(() => config.push.warmUp && void warmUp(push, log, signal), WARM_UP_AFTER_MS).unref();
     try {
       await serveUntil(signal, service, config, log, metrics, onListening);
     } finally {
       clearTimeout(warmingUp);
+      stopTrimming();
       maintaining.abort();
       await maintenance;
     }
