@@ -2,7 +2,7 @@ import type { MemoryBudget, MemoryClaim } from '../base/mod.ts';
 
 /** What one answer reads of a pack at a time: little enough that all together stay within the memory, enough for a store to be quick. */
 const PIECE_BYTES_MIN = 512 << 10;
-const PIECE_BYTES_MAX = 6 << 20;
+const PIECE_BYTES_MAX = 8 << 20;
 /** Pieces that an answer holds: on their way to the socket, being copied, and two read ahead. */
 const PIECES_HELD = 4;
 const CROWD = 16;

@@ -7,7 +7,7 @@ import type { Allocate } from '../packstore/mod.ts';
 /** How much is kept and let go of at a time: readers' pieces end at multiples of it. */
 export const DISK_BLOCK_BYTES = 512 << 10;
 /** What waits to be written; more is not kept. */
-const WRITING_BYTES_MAX = 16 << 20;
+const WRITING_BYTES_MAX = 32 << 20;
 /** A block that was compared with its checksum is believed for so long. */
 const BELIEVED_MS = 60_000;
 /** What was used so lately gives way to one of `ADMITTED_OF` newcomers only: reading more than there is room for leaves most of what is here. */
