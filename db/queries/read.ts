@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { Queryable } from './publish.ts';
 
 export interface RepositoryStateRow {
@@ -83,6 +84,17 @@ export async function blocksOfPacks(db: Queryable, poolId: number, packIds: read
   return rows;
 }
 
+/** The same as a query without parameters, for COPY. */
+export function blocksOfPacksQuery(poolId: number, packIds: readonly number[]): string {
+  return `select ${BLOCK_COLUMNS} from object_blocks where ${ofPacks(poolId, packIds)} order by pack_id, first_oid`;
+}
+
+/** Numbers only: COPY takes no parameters. */
+function ofPacks(poolId: number, packIds: readonly number[]): string {
+  assert([poolId, ...packIds].every(Number.isSafeInteger), 'ids are whole numbers');
+  return `pool_id = ${poolId} and pack_id = any ('{${packIds.join(',')}}'::bigint[])`;
+}
+
 /** The blocks that start at the given oids. */
 export async function blocksAt(
   db: Queryable,
@@ -139,6 +151,11 @@ export async function graphBlocks(
     values: [poolId, packIds],
   });
   return rows;
+}
+
+/** The same as a query without parameters, for COPY. */
+export function graphBlocksQuery(poolId: number, packIds: readonly number[]): string {
+  return `select pack_id, records from graph_blocks where ${ofPacks(poolId, packIds)} order by pack_id, ordinal`;
 }
 
 /** Old values of this repository's own refs that the push log still has, newest first. */

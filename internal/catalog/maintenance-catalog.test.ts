@@ -165,7 +165,7 @@ describe('leases, swaps and jobs', () => {
     const work = await leased(1);
     await client.query('update pools set sweep_epoch = 1 where id = $1', [work.poolId]);
     await assert.rejects(catalog.maintenance.swap(swapOf(work)), { code: 'epoch-moved' });
-    assert.equal((await catalog.blocks(work.poolId, [work.out])).size, 0);
+    assert.equal((await catalog.blocks(work.poolId, [{ id: work.out, objectCount: 1 }])).size, 0);
     assert.deepEqual(
       (await catalog.packs(work.poolId, null)).map((pack) => pack.id),
       work.packs,
@@ -199,9 +199,10 @@ describe('leases, swaps and jobs', () => {
     await catalog.maintenance.swap(
       swapOf(work, { outputs: [output(work.out, { tables: { kind: 'copied', packId: work.packs[0]! } })] }),
     );
-    const blocks = await catalog.blocks(work.poolId, [...work.packs, work.out]);
+    const packs = [...work.packs, work.out].map((id) => ({ id, objectCount: 1 }));
+    const blocks = await catalog.blocks(work.poolId, packs);
     assert.deepEqual(blocks.get(work.out)?.[0]?.oids, blocks.get(work.packs[0]!)?.[0]?.oids);
-    const graph = await catalog.graphBlocks(work.poolId, [...work.packs, work.out]);
+    const graph = await catalog.graphBlocks(work.poolId, packs);
     assert.deepEqual(graph[0]?.records, graph[1]?.records);
   });
 

@@ -263,17 +263,21 @@ describe('a push that is published', () => {
     const graph = [Buffer.from([1, 0, 92, 10, 9]), Buffer.alloc(0), Buffer.from('\\x00\t\n', 'latin1')];
     const pack = tailPack(await catalog.reservePackId(), { blocks, graph });
     await publish(catalog, repository, [create(MAIN, A)], { pack });
-    const read = (await catalog.blocks(repository.poolId, [pack.id])).get(pack.id)!;
-    assert.equal(read.length, 3);
-    read.forEach((block, i) => {
-      for (const column of ['oids', 'sizes', 'offsets', 'lengths'] as const)
-        assert.deepEqual(block[column], blocks[i]![column], column);
-      assert.deepEqual([...block.kinds], [...blocks[i]!.kinds]);
-    });
-    assert.deepEqual(
-      (await catalog.graphBlocks(repository.poolId, [pack.id])).map((block) => block.records),
-      graph,
-    );
+    // By a statement, and copied out as of a pack of many objects.
+    for (const objectCount of [1, 1_000_000]) {
+      const indexed = [{ id: pack.id, objectCount }];
+      const read = (await catalog.blocks(repository.poolId, indexed)).get(pack.id)!;
+      assert.equal(read.length, 3);
+      read.forEach((block, i) => {
+        for (const column of ['oids', 'sizes', 'offsets', 'lengths'] as const)
+          assert.deepEqual(block[column], blocks[i]![column], column);
+        assert.deepEqual([...block.kinds], [...blocks[i]!.kinds]);
+      });
+      assert.deepEqual(
+        (await catalog.graphBlocks(repository.poolId, indexed)).map((block) => block.records),
+        graph,
+      );
+    }
     const directory = (await catalog.blockDirectory(repository.poolId, [pack.id])).get(pack.id)!;
     assert.deepEqual(directory, Buffer.concat(blocks.map((block) => block.oids.subarray(0, 20))));
     const [second] = await catalog.blocksAt(repository.poolId, [{ packId: pack.id, firstOid: directory.subarray(20, 40) }]);

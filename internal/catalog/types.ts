@@ -72,6 +72,9 @@ export interface Pack extends PackRecord {
   readonly searched: boolean;
 }
 
+/** A pack as far as reading its index goes. */
+export type IndexedPack = Pick<Pack, 'id' | 'objectCount'>;
+
 /** About a thousand objects of one pack, ascending by oid, as parallel arrays. */
 export interface ObjectBlock {
   readonly oids: Buffer;

@@ -141,7 +141,7 @@ async function compareIndex(
   for (const firstOid of await catalog.misshapenBlocks(content.poolId, pack.id, content.format)) {
     problems.add('index', `the columns of the block of object_blocks at ${firstOid.toString('hex')} do not fit each other`);
   }
-  const blocks = (await catalog.blocks(content.poolId, [pack.id])).get(pack.id) ?? [];
+  const blocks = (await catalog.blocks(content.poolId, [pack])).get(pack.id) ?? [];
   let row = 0;
   const absent = (upTo: Buffer | null): void => {
     for (; row < verified.objectCount; row++) {

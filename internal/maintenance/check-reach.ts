@@ -27,8 +27,8 @@ export async function compareReach(
     if (part === null || typeof part === 'number') return;
     const bytes = sidecar.subarray(part.offset, part.offset + part.lengthBytes);
     const bitmaps = new ReachBitmaps(bytes, format, pack.checksum, pack.objectCount);
-    const blocks = (await catalog.blocks(poolId, [pack.id])).get(pack.id) ?? [];
-    const graph = (await catalog.graphBlocks(poolId, [pack.id])).map(({ records }) => records);
+    const blocks = (await catalog.blocks(poolId, [pack])).get(pack.id) ?? [];
+    const graph = (await catalog.graphBlocks(poolId, [pack])).map(({ records }) => records);
     const wrong = verifyReach(place, reachTable({ ...pack, blocks, graph }, format), bitmaps);
     if (wrong !== null) problems.add('reach', `${key}: ${wrong}`);
   } catch (error) {

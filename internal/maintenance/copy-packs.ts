@@ -76,7 +76,7 @@ async function preparedCopy(settings: RewriteSettings, poolId: number, format: O
 }
 
 async function blocksOf({ catalog }: RewriteSettings, poolId: number, pack: Pack): Promise<readonly ObjectBlock[]> {
-  return (await catalog.blocks(poolId, [pack.id])).get(pack.id) ?? [];
+  return (await catalog.blocks(poolId, [pack])).get(pack.id) ?? [];
 }
 
 /** What the catalog says of a pack's entries, in order of oid. */

@@ -82,8 +82,8 @@ export class LateBitmaps {
     const state = await catalog.maintenance.poolState(poolId);
     const [pack] = await catalog.packs(poolId, [id]);
     if (state === null || pack === undefined) return null;
-    const graph = (await catalog.graphBlocks(poolId, [id])).map(({ records }) => records);
-    const blocks = (await catalog.blocks(poolId, [id])).get(id) ?? [];
+    const graph = (await catalog.graphBlocks(poolId, [pack])).map(({ records }) => records);
+    const blocks = (await catalog.blocks(poolId, [pack])).get(id) ?? [];
     const folder = await makeSpoolFolder(this.#settings.repack.spoolFolder);
     try {
       const path = join(folder, 'pack');

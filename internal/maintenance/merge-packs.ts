@@ -46,7 +46,7 @@ async function mergeLeased(
 ): Promise<{ pack: PreparedPack; dispose: () => Promise<void> }> {
   const { catalog } = settings;
   const packs = await catalog.packs(poolId, ids);
-  const blocks = await catalog.blocks(poolId, ids);
+  const blocks = await catalog.blocks(poolId, packs);
   const outside = new OutsideObjects(settings, poolId, format, new Set(ids));
   const made = await repack({
     format,

@@ -38,8 +38,7 @@ export class PoolContent implements TreeSource {
     const content = new PoolContent(catalog, bytes, pool, packs);
     const blocks = new Map<number, Buffer[]>(packs.map((pack) => [pack.id, []]));
     if (packs.length > 0) {
-      const ids = packs.map((pack) => pack.id);
-      for (const { packId, records } of await catalog.graphBlocks(pool.id, ids)) blocks.get(packId)?.push(records);
+      for (const { packId, records } of await catalog.graphBlocks(pool.id, packs)) blocks.get(packId)?.push(records);
     }
     const readable: { packId: number; blocks: Buffer[] }[] = [];
     for (const pack of packs) {

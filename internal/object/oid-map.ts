@@ -91,19 +91,29 @@ export class OidMap {
     }
     const index = this.#size++;
     const width = this.oidBytes;
-    if (this.#slab.length < this.#size * width) {
-      const grown = Buffer.allocUnsafeSlow(this.#slab.length * 2);
-      this.#slab.copy(grown);
-      this.#slab = grown;
-    }
+    if (this.#slab.length < this.#size * width) this.#growSlab(this.#slab.length * 2);
     for (let i = 0; i < width; i++) this.#slab[index * width + i] = source[at + i]!;
     this.#table[slot] = index;
-    if (this.#size * 2 > this.#table.length) this.#grow();
+    if (this.#size * 2 > this.#table.length) this.#growTable(this.#table.length * 2);
     return index;
   }
 
-  #grow(): void {
-    const capacity = this.#table.length * 2;
+  /** Makes room for `more` oids at once. */
+  reserve(more: number): void {
+    const slabBytes = (this.#size + more) * this.oidBytes;
+    if (slabBytes > this.#slab.length) this.#growSlab(Math.max(slabBytes, this.#slab.length * 2));
+    let capacity = this.#table.length;
+    while (capacity < (this.#size + more) * 2) capacity *= 2;
+    if (capacity > this.#table.length) this.#growTable(capacity);
+  }
+
+  #growSlab(lengthBytes: number): void {
+    const grown = Buffer.allocUnsafeSlow(lengthBytes);
+    this.#slab.copy(grown);
+    this.#slab = grown;
+  }
+
+  #growTable(capacity: number): void {
     assert(capacity <= 2 ** 30, 'OidMap holds at most 2^29 oids');
     const table = new Int32Array(capacity).fill(-1);
     const mask = capacity - 1;

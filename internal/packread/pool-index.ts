@@ -133,7 +133,7 @@ export class PoolIndex {
     if (missing.length === 0) return;
     const loaded = await this.#catalog.blocks(
       this.poolId,
-      missing.map((store) => store.pack.id),
+      missing.map((store) => store.pack),
     );
     for (const store of missing) this.#fill(store, loaded.get(store.pack.id) ?? []);
   }
@@ -160,10 +160,10 @@ export class PoolIndex {
   }
 
   async #loadPending(): Promise<void> {
-    const ids = [...this.#tailPending];
-    const loaded = await this.#catalog.blocks(this.poolId, ids);
-    for (const id of ids) this.#addTail(this.#packs.get(id)!, loaded.get(id) ?? []);
-    this.#tailPending.splice(0, ids.length);
+    const packs = this.#tailPending.map((id) => this.#packs.get(id)!);
+    const loaded = await this.#catalog.blocks(this.poolId, packs);
+    for (const pack of packs) this.#addTail(pack, loaded.get(pack.id) ?? []);
+    this.#tailPending.splice(0, packs.length);
   }
 
   /**

@@ -152,6 +152,7 @@ export class CommitGraph {
 
   #addPack(packId: number, blocks: readonly Buffer[], fresh: number[]): void {
     assert(!this.#packOrdinals.has(packId), `graph records of pack ${packId} are added once`);
+    this.#reserve(blocks.reduce((sum, block) => sum + block.length, 0));
     const ordinal = this.#packIds.length;
     this.#packIds.push(packId);
     this.#packCommits.push(0);
@@ -165,7 +166,7 @@ export class CommitGraph {
           this.#packs[node] = ordinal;
           this.#packCommits[ordinal]!++;
           this.#times[node] = time;
-          bytes.copy(this.#targets, node * this.oidBytes, treeAt, treeAt + this.oidBytes);
+          this.#setTarget(node, bytes, treeAt);
           this.#growParents(parentCount);
           this.#parentCounts[node] = parentCount;
           const at = this.#parentsUsed;
@@ -180,7 +181,7 @@ export class CommitGraph {
           this.#kinds[node] = KIND_TAG;
           this.#packs[node] = ordinal;
           this.#targetKinds[node] = targetKind;
-          bytes.copy(this.#targets, node * this.oidBytes, targetAt, targetAt + this.oidBytes);
+          this.#setTarget(node, bytes, targetAt);
         },
       });
     }
@@ -232,12 +233,20 @@ export class CommitGraph {
 
   #node(bytes: Buffer, at: number): number {
     const node = this.#oids.add(bytes, at);
-    if (node >= this.#kinds.length) this.#grow();
+    if (node >= this.#kinds.length) this.#grow(this.#kinds.length * 2);
     return node;
   }
 
-  #grow(): void {
-    const capacity = this.#kinds.length * 2;
+  /** Room for as many nodes as records of so many bytes have, were each of a commit with one parent. */
+  #reserve(recordBytes: number): void {
+    const more = Math.floor(recordBytes / (9 + 3 * this.oidBytes));
+    this.#oids.reserve(more);
+    let capacity = this.#kinds.length;
+    while (capacity < this.size + more) capacity *= 2;
+    if (capacity > this.#kinds.length) this.#grow(capacity);
+  }
+
+  #grow(capacity: number): void {
     const grown = <T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(from: T, to: T): T => {
       to.set(from);
       return to;
@@ -252,6 +261,13 @@ export class CommitGraph {
     const targets = Buffer.alloc(capacity * this.oidBytes);
     this.#targets.copy(targets);
     this.#targets = targets;
+  }
+
+  /** Byte by byte: a call of `copy` for so few costs more than all else that is done with a commit. */
+  #setTarget(node: number, bytes: Buffer, at: number): void {
+    const targets = this.#targets;
+    const width = this.oidBytes;
+    for (let i = 0; i < width; i++) targets[node * width + i] = bytes[at + i]!;
   }
 
   #growParents(more: number): void {

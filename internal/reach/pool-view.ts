@@ -98,10 +98,10 @@ export class PoolView implements TreeSource {
 
   async #load(found: readonly Pack[]): Promise<void> {
     const packs = found.filter((pack) => !this.index.packs.has(pack.id));
-    const records = new Map<number, Buffer[]>();
-    for (const { id } of packs) if (!this.graph.has(id)) records.set(id, []);
-    if (records.size > 0) {
-      const blocks = await this.#catalog.graphBlocks(this.poolId, [...records.keys()]);
+    const missing = packs.filter((pack) => !this.graph.has(pack.id));
+    const records = new Map<number, Buffer[]>(missing.map((pack) => [pack.id, []]));
+    if (missing.length > 0) {
+      const blocks = await this.#catalog.graphBlocks(this.poolId, missing);
       for (const block of blocks) records.get(block.packId)?.push(block.records);
     }
     // A push of this process may have brought one meanwhile.

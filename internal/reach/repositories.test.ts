@@ -107,8 +107,8 @@ describe('the repositories that a process knows', () => {
     const opening = repositories.open('o', 'race');
     await gate.arrived;
     const [blocks, records] = await Promise.all([
-      catalog.blocks(repository.poolId, [pack.id]),
-      catalog.graphBlocks(repository.poolId, [pack.id]),
+      catalog.blocks(repository.poolId, [pack]),
+      catalog.graphBlocks(repository.poolId, [pack]),
     ]);
     view.pool.remember(
       pack,

@@ -147,7 +147,7 @@ describe('packs that took the place of others', () => {
     const view = (await repositories.open('o', 'remembered'))!;
     const push = { branch: 'main', commit: '2', parents: ['1'], before: '1' };
     const pack = await pushCommit(catalog, repository, push);
-    view.pool.remember(pack, (await catalog.blocks(repository.poolId, [pack.id])).get(pack.id)!, [], Buffer.from('PACK'));
+    view.pool.remember(pack, (await catalog.blocks(repository.poolId, [pack])).get(pack.id)!, [], Buffer.from('PACK'));
     const sealed = await swapCommits(catalog, repository.poolId, [...packs, pack.id], commits(2));
     const next = (await repositories.open('o', 'remembered'))!;
     assert.deepEqual(packIds(next), [sealed]);
