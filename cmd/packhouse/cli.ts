@@ -50,6 +50,11 @@ export function loadCommandConfig(command: Command): LoadedConfig {
   return loadConfig({ path, env: process.env, flags });
 }
 
+/** The prefixes of `refs.hidden`, and Packhouse's own refs, which keep the objects of the store API. */
+export function hiddenRefsOf(config: Config): string[] {
+  return ['refs/packhouse', ...config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '')];
+}
+
 /** The log of a verb that ends by itself: what goes wrong, and more only when asked for. */
 export function verbLog(config: Config): Logger {
   return createLogger(config.log.level === 'info' ? 'warn' : config.log.level);

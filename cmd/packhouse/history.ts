@@ -2,9 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import type { Catalog, Repository } from '../../internal/catalog/mod.ts';
 import { parseDurationMs } from '../../internal/config/mod.ts';
-import { setRef } from '../../internal/push/mod.ts';
 import { addConfigOptions, loadCommandConfig, parseRepository, print, STORE_KEYS, table, withCatalog } from './cli.ts';
-import { withRooms } from './rooms.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 
@@ -97,6 +95,8 @@ export function repoSetRef(): Command {
     .argument('<oid>', 'the whole oid')
     .option(...JSON_OPTION)
     .action(async (id: RepositoryName, ref: string, oid: string, options: { json?: boolean }, self: Command) => {
+      // What reads objects takes longer to load than all else here.
+      const [{ setRef }, { withRooms }] = await Promise.all([import('../../internal/push/mod.ts'), import('./rooms.ts')]);
       const before = await withRooms(self, ({ config, catalog, repositories }) =>
         setRef({ catalog, repositories, retentionMs: config.sweep.retentionMs }, id, asBytes(fullRef(ref)), oid.toLowerCase()),
       );

@@ -6,11 +6,11 @@ import { Command } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
 import { encodePkt, FLUSH, PktReader } from '../../internal/pktline/mod.ts';
-import { addConfigOptions, parseRepository, print, STORE_KEYS } from './cli.ts';
+import { addConfigOptions, hiddenRefsOf, parseRepository, print, STORE_KEYS } from './cli.ts';
 import { gitEnded, gitOutput, spawnGit } from './local-git.ts';
 import { pushHere } from './push-here.ts';
 import { type Rooms, withRooms } from './rooms.ts';
-import { hiddenRefsOf, pushSettingsOf } from './wiring.ts';
+import { pushSettingsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 

@@ -3,29 +3,36 @@
  */
 import { Command, CommanderError } from 'commander';
 import { armFailpoints, messageOf } from '../../internal/base/mod.ts';
-import { backupCommand, restoreCommand } from './backup.ts';
-import { catCommand } from './cat.ts';
 import { exitCodeOf, hintFor } from './cli.ts';
-import { compactCommand } from './compact.ts';
-import { configCommand } from './config.ts';
-import { ejectCommand } from './eject.ts';
-import { fsckCommand } from './fsck.ts';
-import { reflogCommand, undeleteCommand } from './history.ts';
-import { holdCommand } from './hold.ts';
-import { importCommand } from './import.ts';
-import { jobsCommand } from './jobs.ts';
-import { migrateCommand } from './migrate.ts';
-import { psqlCommand } from './psql.ts';
-import { rebuildCommand } from './rebuild.ts';
-import { repoCommand } from './repo.ts';
-import { sealCommand } from './seal.ts';
-import { serveCommand } from './serve.ts';
-import { snapshotCommand } from './snapshot.ts';
-import { statsCommand } from './stats.ts';
-import { sweepCommand } from './sweep.ts';
-import { tokenCommand } from './token.ts';
-import { packhouseVersion, versionCommand } from './version.ts';
-import { whereCommand } from './where.ts';
+import { packhouseVersion } from './version.ts';
+
+/** In the order of the help. Who asks for a verb loads it alone: loading all of them takes most of the time of a short one. */
+const VERBS: ReadonlyMap<string, () => Promise<() => Command>> = new Map([
+  ['serve', async () => (await import('./serve.ts')).serveCommand],
+  ['migrate', async () => (await import('./migrate.ts')).migrateCommand],
+  ['repo', async () => (await import('./repo.ts')).repoCommand],
+  ['token', async () => (await import('./token.ts')).tokenCommand],
+  ['fsck', async () => (await import('./fsck.ts')).fsckCommand],
+  ['seal', async () => (await import('./seal.ts')).sealCommand],
+  ['compact', async () => (await import('./compact.ts')).compactCommand],
+  ['where', async () => (await import('./where.ts')).whereCommand],
+  ['stats', async () => (await import('./stats.ts')).statsCommand],
+  ['sweep', async () => (await import('./sweep.ts')).sweepCommand],
+  ['undelete', async () => (await import('./history.ts')).undeleteCommand],
+  ['reflog', async () => (await import('./history.ts')).reflogCommand],
+  ['hold', async () => (await import('./hold.ts')).holdCommand],
+  ['jobs', async () => (await import('./jobs.ts')).jobsCommand],
+  ['snapshot', async () => (await import('./snapshot.ts')).snapshotCommand],
+  ['rebuild', async () => (await import('./rebuild.ts')).rebuildCommand],
+  ['backup', async () => (await import('./backup.ts')).backupCommand],
+  ['restore', async () => (await import('./backup.ts')).restoreCommand],
+  ['import', async () => (await import('./import.ts')).importCommand],
+  ['eject', async () => (await import('./eject.ts')).ejectCommand],
+  ['cat', async () => (await import('./cat.ts')).catCommand],
+  ['config', async () => (await import('./config.ts')).configCommand],
+  ['psql', async () => (await import('./psql.ts')).psqlCommand],
+  ['version', async () => (await import('./version.ts')).versionCommand],
+]);
 
 const program = new Command('packhouse')
   .description('A git storage engine: pushes become large packs in an object store, with the catalog in PostgreSQL.')
@@ -39,33 +46,8 @@ Examples:
   packhouse config print --effective
   packhouse help repo create`,
   );
-const verbs = [
-  serveCommand,
-  migrateCommand,
-  repoCommand,
-  tokenCommand,
-  fsckCommand,
-  sealCommand,
-  compactCommand,
-  whereCommand,
-  statsCommand,
-  sweepCommand,
-  undeleteCommand,
-  reflogCommand,
-  holdCommand,
-  jobsCommand,
-  snapshotCommand,
-  rebuildCommand,
-  backupCommand,
-  restoreCommand,
-  importCommand,
-  ejectCommand,
-  catCommand,
-  configCommand,
-  psqlCommand,
-  versionCommand,
-];
-for (const verb of verbs) program.addCommand(verb());
+const asked = VERBS.get(process.argv[2] ?? '');
+for (const load of asked === undefined ? VERBS.values() : [asked]) program.addCommand((await load())());
 everyCommand(program, (command) => command.exitOverride().showHelpAfterError(`(${command.name()} --help tells more)`));
 
 try {

@@ -2,9 +2,8 @@ import { Command, Option } from 'commander';
 import { PackhouseError } from '../../internal/base/mod.ts';
 import { type Catalog, forkRepository, type Repository } from '../../internal/catalog/mod.ts';
 import type { ObjectFormat } from '../../internal/object/mod.ts';
-import { addConfigOptions, loadCommandConfig, parseRepository, print, table, withCatalog } from './cli.ts';
+import { addConfigOptions, hiddenRefsOf, loadCommandConfig, parseRepository, print, table, withCatalog } from './cli.ts';
 import { repoAt, repoSetRef } from './history.ts';
-import { hiddenRefsOf } from './wiring.ts';
 
 type RepositoryName = ReturnType<typeof parseRepository>;
 

@@ -43,6 +43,9 @@ async function serve(command: Command, migrates: boolean): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, onSignal);
 
+  // Only this verb needs the server. It is loaded while the database starts.
+  const loading = import('./wiring.ts');
+  loading.catch(() => {});
   const database = await startDatabase(config, log);
   try {
     if (migrates || config.database.url === '') {
@@ -50,8 +53,7 @@ async function serve(command: Command, migrates: boolean): Promise<void> {
       if (applied.length > 0) log.info({ applied }, 'database migrated');
     }
     if (stop.signal.aborted) return;
-    // Only this verb needs the server: the others start without loading it.
-    const { runServer } = await import('./wiring.ts');
+    const { runServer } = await loading;
     await runServer({ config, databaseUrl: database.url, log, signal: stop.signal, onListening: sayHowToPush });
   } finally {
     await database.stop().catch((error: unknown) => log.error({ error: messageOf(error) }, 'the database was not stopped'));

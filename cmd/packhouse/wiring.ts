@@ -12,6 +12,7 @@ import type { PackStore } from '../../internal/packstore/mod.ts';
 import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
+import { hiddenRefsOf } from './cli.ts';
 import { runMaintenanceProcess } from './maintenance-process.ts';
 import { openDiskCache, openStore } from './open-store.ts';
 import { keepMemoryTrimmed } from './trim-memory.ts';
@@ -31,11 +32,6 @@ export interface ServerParts {
   readonly onListening: (url: string) => void;
   /** Goes around the store, under its checksums: tests let it go wrong there. */
   readonly aroundStore?: (store: PackStore) => PackStore;
-}
-
-/** The prefixes of `refs.hidden`, and Packhouse's own refs, which keep the objects of the store API. */
-export function hiddenRefsOf(config: Config): string[] {
-  return ['refs/packhouse', ...config.refs.hidden.split(/\s+/).filter((prefix) => prefix !== '')];
 }
 
 /** Builds every client and room from the configuration, serves until the signal, and takes it all down again. */

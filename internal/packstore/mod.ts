@@ -27,5 +27,5 @@ export { createFaultyStore, type Fault, type FaultRule, type FaultyStore } from 
 export { createFsStore, type FsStoreOptions } from './fs-store.ts';
 export { crateKey, sidecarKey } from './keys.ts';
 export { createMemoryStore } from './memory-store.ts';
-export { createS3Store, type S3StoreOptions } from './s3-store.ts';
+export { createS3Store, type S3StoreOptions } from './s3.ts';
 export type { Allocate, GetOptions, PackStore, PutOptions, PutSource, StoredObject } from './store.ts';

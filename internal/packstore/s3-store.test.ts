@@ -3,7 +3,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { type Trick, type TrickFor, withFaultyLine } from '../testkit/mod.ts';
 import { hasCode, listed, oddChunks, readWhole } from './conformance.ts';
-import { createS3Store } from './s3-store.ts';
+import { createS3Store } from './s3.ts';
 import { ACCESS, errorOf, type Handler, SECRET, s3TestSettings, storeAt, withServer } from './s3-testing.ts';
 import type { PackStore } from './store.ts';
 

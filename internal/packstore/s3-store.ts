@@ -49,8 +49,11 @@ interface ListedPage {
 const MIB = 1024 * 1024;
 const PART_BYTES_MIN = 5 * MIB;
 
-/** Objects in a bucket of an S3 service; made for Ceph RGW, uses nothing beyond plain S3. */
-class S3Store implements PackStore {
+/**
+ * Objects in a bucket of an S3 service; made for Ceph RGW, uses nothing beyond plain S3.
+ * @public `s3.ts` loads it when there is a bucket
+ */
+export class S3Store implements PackStore {
   readonly kind = 's3';
   readonly #bucket: string;
   readonly #requests: S3Requests;
@@ -303,9 +306,4 @@ function assertAnswerFits(
   const total = Number(range[3]);
   if (offset + lengthBytes > total) throw short(key, offset, lengthBytes, total);
   if (Number(range[2]) !== offset + lengthBytes - 1) throw new AnswerFault(`asked for ${lengthBytes} bytes, got ${ContentRange}`);
-}
-
-/** A store in a bucket. No request is made before the first operation. */
-export function createS3Store(options: S3StoreOptions): PackStore {
-  return new S3Store(options);
 }

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { PackhouseError } from '../base/mod.ts';
-import { createS3Store, type S3StoreOptions } from './s3-store.ts';
+import { createS3Store, type S3StoreOptions } from './s3.ts';
 import type { PackStore } from './store.ts';
 
 type S3TestSettings = Pick<S3StoreOptions, 'endpoint' | 'region' | 'bucket' | 'accessKeyId' | 'secretAccessKey'>;

@@ -8,7 +8,7 @@ import { withCounters } from './counters.ts';
 import { createFaultyStore } from './faulty-store.ts';
 import { createFsStore } from './fs-store.ts';
 import { createMemoryStore } from './memory-store.ts';
-import { createS3Store } from './s3-store.ts';
+import { createS3Store } from './s3.ts';
 import { s3TestSettings } from './s3-testing.ts';
 import type { PackStore } from './store.ts';
 
