@@ -15,6 +15,11 @@ test('what is given comes again for what about fits into it, once', () => {
   assert.equal(memory.take(2 * MIB - 100_000), bytes);
   assert.equal(memory.freeBytes, 0);
   assert.notEqual(memory.take(2 * MIB), bytes);
+  const longer = memory.take(5 * MIB);
+  memory.give(longer);
+  assert.notEqual(memory.take(3 * MIB), longer, 'much longer');
+  assert.equal(memory.take(4 * MIB), longer, 'a little longer');
+  assert.equal(memory.freeBytes, 0);
 });
 
 test('what nobody takes makes place for what is given later', () => {

@@ -1,6 +1,8 @@
 /** Lengths are rounded up to multiples of it, so that pieces of about one length fit into each other's memory. Shorter ones are not kept. */
 const GRAIN_BYTES = 512 << 10;
 const LENGTH_MAX = 10 << 20;
+/** How much longer memory may be than what it is taken for. */
+const LONGER = 1.25;
 const FREE_BYTES_MAX = 16 << 20;
 const FREE_MS_MAX = 10_000;
 
@@ -25,10 +27,11 @@ export class PieceMemory {
   take(lengthBytes: number): Buffer {
     if (lengthBytes < GRAIN_BYTES || lengthBytes > LENGTH_MAX) return Buffer.allocUnsafeSlow(lengthBytes);
     const rounded = Math.ceil(lengthBytes / GRAIN_BYTES) * GRAIN_BYTES;
-    const at = this.#free.findIndex(({ length }) => length === rounded);
+    const at = this.#free.findIndex(({ length }) => length >= rounded && length <= rounded * LONGER);
     if (at < 0) return Buffer.allocUnsafeSlow(rounded);
-    this.#freeBytes -= rounded;
-    return this.#free.splice(at, 1)[0]!;
+    const [buffer] = this.#free.splice(at, 1);
+    this.#freeBytes -= buffer!.length;
+    return buffer!;
   }
 
   /**
