@@ -12,9 +12,9 @@ const SETTINGS: TrimSettings = { everyMs: 5_000, growthBytesMin: 32 << 20, cpuMi
 
 /**
  * Gives memory back to the system that nobody uses: glibc gives back what is freed at the end of a heap, and keeps what is freed before something that
- * stays. After a push of 770,000 objects that was 116 of 371 MiB. Looks every 5 seconds, and calls malloc_trim(3) when the process has grown by 32 MiB,
- * or has worked for 5 s of CPU, in which it may have freed what it had. That takes 10 to 50 ms of another thread, and this one waited up to 9 of them
- * for a heap. Returns what ends it.
+ * stays. After a push of 770,000 objects that was 116 of 371 MiB. Looks every 5 seconds, and calls malloc_trim(3) the first time, when the process has
+ * grown by 32 MiB, and when it has worked for 5 s of CPU, in which it may have freed what it had. That takes 10 to 50 ms of another thread, and this one
+ * waited up to 9 of them for a heap. Returns what ends it.
  */
 export function keepMemoryTrimmed(log: Logger, settings: TrimSettings = SETTINGS): () => void {
   if (process.platform !== 'linux') return () => {};

@@ -33,6 +33,8 @@ suite('rows that are copied out', () => {
     assert.deepEqual(row!.slice(2, 4).map(bigintOf), [2 ** 40, -7]);
     assert.deepEqual([...bigintsOf(row![4]!)], numbers);
     assert.equal(bigintsOf(row![5]!).length, 0);
+    const [[nulls]] = (await all(`select '{1,null,-3}'::bigint[]`)) as [[Buffer]];
+    assert.deepEqual([...bigintsOf(nulls)], [1, Number.NaN, -3]);
     assert.deepEqual(await all('select 1::bigint where false'), []);
   });
 

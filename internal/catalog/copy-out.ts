@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Pool } from 'pg';
+import type { Pool, Submittable } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import * as reading from '../../db/queries/read.ts';
 import { PackhouseError } from '../base/mod.ts';
@@ -18,10 +18,11 @@ const BIGINT_BYTES = 8;
 export async function* copiedRows(pool: Pool, query: string): AsyncGenerator<Buffer[]> {
   const client = await pool.connect();
   let broken: Error | undefined = new Error('the rows were not read to their end');
-  const stream: Readable & { callback?: () => void } = client.query(copyTo(`copy (${query}) to stdout (format binary)`));
+  const stream: Readable & Submittable & { callback?: () => void } = copyTo(`copy (${query}) to stdout (format binary)`);
   // A connection that breaks after the last row says so to a stream that nobody reads any more.
   stream.on('error', () => {});
   try {
+    client.query(stream);
     const bytes = new ByteReader(stream);
     const header = await bytes.take(FIXED_HEADER_BYTES);
     if (!header.subarray(0, SIGNATURE.length).equals(SIGNATURE)) throw unexpected('its signature');
@@ -43,7 +44,7 @@ export async function* copiedRows(pool: Pool, query: string): AsyncGenerator<Buf
     broken = error as Error;
     throw error;
   } finally {
-    // pg waits for this to end the time that it gives a query.
+    // pg waits for this to end the time that it gives a query. Nothing is waited for here: a stream that failed must not hear of its connection again.
     stream.callback?.();
     client.release(broken);
   }
@@ -85,11 +86,15 @@ export function bigintOf(field: Buffer): number {
   return bigintAt(field, 0);
 }
 
-/** A `bigint[]` without nulls, of one dimension. */
+/** A `bigint[]` of one dimension; as in text (`parseNumberArray`) a null element becomes NaN. */
 export function bigintsOf(field: Buffer): Float64Array {
   if (field.readInt32BE(0) === 0) return new Float64Array(0);
   const numbers = new Float64Array(field.readInt32BE(12));
-  for (let i = 0, at = ARRAY_HEADER_BYTES + 4; i < numbers.length; i++, at += 4 + BIGINT_BYTES) numbers[i] = bigintAt(field, at);
+  for (let i = 0, at = ARRAY_HEADER_BYTES; i < numbers.length; i++) {
+    const isNull = field.readInt32BE(at) < 0;
+    numbers[i] = isNull ? Number.NaN : bigintAt(field, at + 4);
+    at += isNull ? 4 : 4 + BIGINT_BYTES;
+  }
   return numbers;
 }
 

@@ -110,6 +110,16 @@ describe('a commit graph', () => {
     );
   });
 
+  test('takes no room for nodes that it has when other packs take the place of theirs', () => {
+    const shape = Array.from({ length: 1000 }, (_, i) => (i === 0 ? [] : [i - 1]));
+    const before = graphOf(shape, () => 1);
+    const after = before.without(new Set([1]))!;
+    after.add(2, [Buffer.concat(shape.map((_, i) => recordOf(shape, i)))]);
+    assert.ok(after.isWhole);
+    // What grows is the list of parents alone.
+    assert.ok(after.bytes - before.bytes <= 4 * 1024, `${before.bytes} bytes became ${after.bytes}`);
+  });
+
   test('is made anew when much was replaced', () => {
     let graph: CommitGraph | null = graphOf([[], [0], [1], [2]], () => 0);
     for (let i = 1; i < 1000 && graph !== null; i++) {

@@ -152,7 +152,8 @@ export class CommitGraph {
 
   #addPack(packId: number, blocks: readonly Buffer[], fresh: number[]): void {
     assert(!this.#packOrdinals.has(packId), `graph records of pack ${packId} are added once`);
-    this.#reserve(blocks.reduce((sum, block) => sum + block.length, 0));
+    // Later packs bring few nodes, or take the place of others whose nodes are here.
+    if (this.size === 0) this.#reserve(blocks.reduce((sum, block) => sum + block.length, 0));
     const ordinal = this.#packIds.length;
     this.#packIds.push(packId);
     this.#packCommits.push(0);
@@ -239,10 +240,10 @@ export class CommitGraph {
 
   /** Room for as many nodes as records of so many bytes have, were each of a commit with one parent. */
   #reserve(recordBytes: number): void {
-    const more = Math.floor(recordBytes / (9 + 3 * this.oidBytes));
-    this.#oids.reserve(more);
+    const nodes = Math.floor(recordBytes / (9 + 3 * this.oidBytes));
+    this.#oids.reserve(nodes);
     let capacity = this.#kinds.length;
-    while (capacity < this.size + more) capacity *= 2;
+    while (capacity < nodes) capacity *= 2;
     if (capacity > this.#kinds.length) this.#grow(capacity);
   }
 
