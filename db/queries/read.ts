@@ -86,13 +86,16 @@ export async function blocksOfPacks(db: Queryable, poolId: number, packIds: read
 
 /** The same as a query without parameters, for COPY. */
 export function blocksOfPacksQuery(poolId: number, packIds: readonly number[]): string {
-  return `select ${BLOCK_COLUMNS} from object_blocks where ${ofPacks(poolId, packIds)} order by pack_id, first_oid`;
+  const ids = wholeNumbers(packIds);
+  return `select ${BLOCK_COLUMNS} from object_blocks where pool_id = ${wholeNumbers([poolId])} and pack_id in (${ids}) order by pack_id, first_oid`;
 }
 
-/** Numbers only: COPY takes no parameters. */
-function ofPacks(poolId: number, packIds: readonly number[]): string {
-  assert([poolId, ...packIds].every(Number.isSafeInteger), 'ids are whole numbers');
-  return `pool_id = ${poolId} and pack_id = any ('{${packIds.join(',')}}'::bigint[])`;
+function wholeNumbers(numbers: readonly number[]): string {
+  assert(
+    numbers.length > 0 && numbers.every(Number.isSafeInteger),
+    'COPY takes no parameters: whole numbers are part of its text',
+  );
+  return numbers.join(',');
 }
 
 /** The blocks that start at the given oids. */
@@ -155,7 +158,8 @@ export async function graphBlocks(
 
 /** The same as a query without parameters, for COPY. */
 export function graphBlocksQuery(poolId: number, packIds: readonly number[]): string {
-  return `select pack_id, records from graph_blocks where ${ofPacks(poolId, packIds)} order by pack_id, ordinal`;
+  const ids = wholeNumbers(packIds);
+  return `select pack_id, records from graph_blocks where pool_id = ${wholeNumbers([poolId])} and pack_id in (${ids}) order by pack_id, ordinal`;
 }
 
 /** Old values of this repository's own refs that the push log still has, newest first. */
