@@ -3,16 +3,10 @@ import type { Pool, Submittable } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import * as reading from '../../db/queries/read.ts';
 import { PackhouseError } from '../base/mod.ts';
-
-/** PostgreSQL's manual, "COPY", "Binary Format": the signature, then flags, then the length of an extension that nobody uses. */
-const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
-const FIXED_HEADER_BYTES = SIGNATURE.length + 8;
-/** Of an array: dimensions, whether any is null, type; and of its one dimension: length, first subscript. */
-const ARRAY_HEADER_BYTES = 20;
-const BIGINT_BYTES = 8;
+import { ARRAY_HEADER_BYTES, BIGINT_BYTES, SIGNATURE } from './copy.ts';
 
 /**
- * The rows of a query, each as its fields' bytes in PostgreSQL's binary format, which have memory of their own. What goes as text is three times as
+ * The rows of a query, each as its fields' bytes in PostgreSQL's binary format (`copy.ts`), which have memory of their own. What goes as text is three times as
  * large, and a string before it is bytes: for many rows.
  */
 export async function* copiedRows(pool: Pool, query: string): AsyncGenerator<Buffer[]> {
@@ -24,9 +18,7 @@ export async function* copiedRows(pool: Pool, query: string): AsyncGenerator<Buf
   try {
     client.query(stream);
     const bytes = new ByteReader(stream);
-    const header = await bytes.take(FIXED_HEADER_BYTES);
-    if (!header.subarray(0, SIGNATURE.length).equals(SIGNATURE)) throw unexpected('its signature');
-    await bytes.take(header.readUInt32BE(SIGNATURE.length + 4));
+    if (!(await bytes.take(SIGNATURE.length)).equals(SIGNATURE)) throw unexpected('its header');
     for (;;) {
       const count = (await bytes.take(2)).readInt16BE();
       if (count < 0) break;

@@ -8,13 +8,13 @@ import type { ObjectBlock } from './types.ts';
  * Rows in PostgreSQL's binary COPY format (its manual, "COPY", "Binary Format"): signature, flags and the length of an extension that is
  * not there; a row is its number of fields, each with its length before it; -1 in place of a row ends it.
  */
-const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
+export const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const END = Buffer.from([0xff, 0xff]);
 /** `bigint` in pg_type. */
 const BIGINT_OID = 20;
 /** Of an array: dimensions, whether any is null, type; and of its one dimension: length, first subscript. */
-const ARRAY_HEADER_BYTES = 20;
-const BIGINT_BYTES = 8;
+export const ARRAY_HEADER_BYTES = 20;
+export const BIGINT_BYTES = 8;
 
 class Row {
   readonly #bytes: Buffer;
