@@ -48,9 +48,14 @@ export interface LinkSummary {
 
 /** What one collector has gathered, as plain data. */
 export interface GatheredLinks {
-  readonly oids: Uint8Array;
-  readonly marks: Uint16Array;
-  readonly graph: readonly Uint8Array[];
+  readonly oids: Uint8Array<ArrayBuffer>;
+  readonly marks: Uint16Array<ArrayBuffer>;
+  readonly graph: readonly Uint8Array<ArrayBuffer>[];
+}
+
+/** Its memory, to be given to another thread. */
+export function gatheredBuffers({ oids, marks, graph }: GatheredLinks): ArrayBuffer[] {
+  return [oids, marks, ...graph].map(({ buffer }) => buffer);
 }
 
 /**
@@ -63,11 +68,13 @@ export class LinkCollector {
   /** A bit for each kind that links ask for (1 << kind), IN_PACK and the kind for objects of the pack. */
   #marks = new Uint16Array(1024);
   readonly #cursor: TreeCursor;
+  #starts = new Uint32Array(64);
   readonly #limits: Pick<PackLimits, 'parentsFree' | 'parentsPerCommit'>;
   #commits = 0;
   #parents = 0;
   #graph: Buffer[] = [];
-  #graphBlocks: Buffer[] = [];
+  /** Each in memory of its own, which can be given to another thread. */
+  #graphBlocks: Buffer<ArrayBuffer>[] = [];
   #graphBytes = 0;
 
   constructor(format: ObjectFormat, limits: Pick<PackLimits, 'parentsFree' | 'parentsPerCommit'>) {
@@ -77,13 +84,21 @@ export class LinkCollector {
     this.#cursor = new TreeCursor(format);
   }
 
+  /** Makes room at once for the links of a pack of so many objects: grown step by step, what was too small stands about as garbage. */
+  reserve(objects: number): void {
+    this.#oids.reserve(Math.max(objects - this.#oids.size, 0));
+    this.#widenMarks(objects);
+  }
+
+  #widenMarks(count: number): void {
+    const wider = new Uint16Array(Math.max(count, this.#marks.length));
+    wider.set(this.#marks);
+    this.#marks = wider;
+  }
+
   #mark(source: Uint8Array, at: number, bits: number): number {
     const index = this.#oids.add(source, at);
-    if (index >= this.#marks.length) {
-      const wider = new Uint16Array(this.#marks.length * 2);
-      wider.set(this.#marks);
-      this.#marks = wider;
-    }
+    if (index >= this.#marks.length) this.#widenMarks(this.#marks.length * 2);
     const before = this.#marks[index]!;
     this.#marks[index] = before | bits;
     return before;
@@ -118,14 +133,23 @@ export class LinkCollector {
     if (kind !== 0) this.#mark(data, cursor.oidStart, 1 << kind);
   }
 
-  /** Where the entries of a tree start that was visited. */
+  /** Where the entries of a tree start that was visited: a view that the next call overwrites. */
   shapeOf(data: Buffer): TreeShape {
     const cursor = this.#cursor;
-    const starts: number[] = [];
+    let count = 0;
     cursor.reset(data);
-    while (cursor.next()) starts.push(cursor.entryStart);
-    starts.push(data.length);
-    return Uint32Array.from(starts);
+    while (cursor.next()) this.#addStart(count++, cursor.entryStart);
+    this.#addStart(count, data.length);
+    return this.#starts.subarray(0, count + 1);
+  }
+
+  #addStart(at: number, start: number): void {
+    if (at === this.#starts.length) {
+      const wider = new Uint32Array(2 * at);
+      wider.set(this.#starts);
+      this.#starts = wider;
+    }
+    this.#starts[at] = start;
   }
 
   #visitCommit(oid: Buffer, data: Buffer): void {
@@ -162,12 +186,15 @@ export class LinkCollector {
 
   #closeGraphBlock(): void {
     if (this.#graph.length === 0) return;
-    this.#graphBlocks.push(Buffer.concat(this.#graph));
+    const block = Buffer.allocUnsafeSlow(this.#graphBytes);
+    let at = 0;
+    for (const record of this.#graph) at += record.copy(block, at);
+    this.#graphBlocks.push(block);
     this.#graph = [];
     this.#graphBytes = 0;
   }
 
-  /** What was gathered, for the collector of another thread. */
+  /** What was gathered, for the collector of another thread. Nothing more can be taken by this one then. */
   gathered(): GatheredLinks {
     this.#closeGraphBlock();
     return { oids: this.#oids.slab(), marks: this.#marks.slice(0, this.#oids.size), graph: this.#graphBlocks };

@@ -44,12 +44,12 @@ export class ObjectVisitor {
     return this.#checker.checkChangedTree(data, base, copies, (cursor) => this.#links.visitEntry(data, cursor));
   }
 
-  /** The shape of the tree that `visitChanged` was called for last. */
+  /** The shape of the tree that `visitChanged` was called for last: a view that its next call overwrites. */
   changedShape(entries: number): TreeShape {
     return this.#checker.changedShape(entries);
   }
 
-  /** Where the entries of a visited tree start; null when what is made of it must be visited. */
+  /** Where the entries of a visited tree start: a view that the next call overwrites; null when what is made of it must be visited. */
   shapeOf(index: number, data: Buffer): TreeShape | null {
     return this.#trees !== null || this.faulty.has(index) ? null : this.#links.shapeOf(data);
   }

@@ -107,6 +107,7 @@ export class PackIngest {
   resolve(): Buffer {
     assert(this.#scanner.checksum !== null, 'a pack is scanned before it is resolved');
     const { entries } = this.#scanner;
+    this.#links.reserve(entries.count);
     const { cutBytesMin, helper } = this.#options;
     const limits = this.#limits();
     if (this.#source instanceof SpoolSource) this.#source.hold();

@@ -4,7 +4,7 @@ import { ObjectChecker } from './check.ts';
 import { EntryTable } from './entry-table.ts';
 import { PackError } from './errors.ts';
 import { WorkMeter } from './limits.ts';
-import { LinkCollector } from './links.ts';
+import { gatheredBuffers, LinkCollector } from './links.ts';
 import { ObjectNames } from './object-names.ts';
 import { ObjectVisitor } from './object-visitor.ts';
 import { SpoolSource } from './pack-source.ts';
@@ -15,7 +15,10 @@ import { giveBack, takeTools } from './tools.ts';
 const { port, bell } = workerData as HelperData;
 
 port.on('message', (job: HelperJob) => {
-  port.postMessage(answer(job));
+  const result = answer(job);
+  // Given away: copies would stand beside what they are of.
+  const given = result.kind === 'resolved' ? gatheredBuffers(result.links) : [];
+  port.postMessage(result, given);
   Atomics.add(bell, 0, 1);
   Atomics.notify(bell, 0);
 });
@@ -42,6 +45,7 @@ function resolveRoots({ fd, available, entries, links, roots, options, cutBytesM
   const table = EntryTable.of(entries);
   const checker = new ObjectChecker(format, severities);
   const collector = new LinkCollector(format, limits);
+  collector.reserve(table.count);
   const visitor = new ObjectVisitor(() => table, checker, collector, null, faulty);
   const names = new ObjectNames(format, detectCollisions ?? false, () => table, visitor);
   const tools = takeTools();

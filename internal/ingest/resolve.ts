@@ -1,6 +1,7 @@
 import { codeOf, messageOf } from '../base/mod.ts';
 import { KIND_BLOB, KIND_TREE, type TreeShape } from '../object/mod.ts';
 import { applyDeltaInto, DeltaCopies, type Inflater, readDeltaSizes } from '../packformat/mod.ts';
+import { BaseMemory } from './base-memory.ts';
 import { DeltaLinks, type SharedLinks } from './delta-links.ts';
 import type { EntryTable } from './entry-table.ts';
 import { largeInline, PackError } from './errors.ts';
@@ -13,14 +14,10 @@ import type { ObjectVisitor } from './object-visitor.ts';
 import type { PackSource } from './pack-source.ts';
 import { SpoolFile } from './spool-file.ts';
 
-const HANDED_OVER_BYTES_MIN = 1 << 20;
 /** Files of large bases that are kept at a time, in all; the others are made again. */
 const FILES_BYTES_MAX = 8 * 2 ** 30;
-/** Room for a delta or what it makes; most packs of one commit have none. */
-const ROOM_BYTES_MIN = 1 << 16;
 /** A tree of more pieces is looked at whole. */
 const COPIES_MAX = 1024;
-const NOTHING = Buffer.alloc(0);
 
 /** One delta tree node whose children are being resolved. `bytes` is the object, or null when it was dropped to stay within a bound. */
 interface Frame {
@@ -53,9 +50,7 @@ export class DeltaResolver {
   #turn = 0;
   #heldBytes = 0;
   #fileBytes = 0;
-  #scratch: Buffer = NOTHING;
-  #spare: Buffer = NOTHING;
-  #delta: Buffer = NOTHING;
+  readonly #memory = new BaseMemory();
 
   constructor(
     entries: EntryTable,
@@ -175,7 +170,7 @@ export class DeltaResolver {
     // A file goes as soon as no other delta needs it: a chain of versions has two at a time.
     if (frame.next < 0 && frame.bytes instanceof SpoolFile && !(rootGiven && stack.length === 1)) this.#drop(frame);
     if (result === null) return;
-    const shape = this.#changed < 0 ? undefined : this.#visitor.changedShape(this.#changed);
+    const shape = this.#changed < 0 ? undefined : this.#memory.keepShape(this.#visitor.changedShape(this.#changed));
     const next: Frame = { index: child, bytes: null, next: this.links.firstChild[child]!, shape };
     this.#hold(next, result);
     stack.push(next);
@@ -227,7 +222,7 @@ export class DeltaResolver {
     entries.turns[child] = ++this.#turn;
     this.links.adopt(child);
     if (this.links.firstChild[child]! >= 0)
-      return bytes instanceof Buffer ? this.#keep(bytes) : (bytes ?? this.#makeAgain(child, base));
+      return bytes instanceof Buffer ? this.#memory.keep(bytes) : (bytes ?? this.#makeAgain(child, base));
     if (bytes instanceof SpoolFile) bytes.close();
     return null;
   }
@@ -257,10 +252,12 @@ export class DeltaResolver {
     const base = frame.bytes as Buffer;
     if (frame.shape === undefined) {
       if (this.#names.waits(frame.index)) this.#names.flush();
-      frame.shape = this.#visitor.shapeOf(frame.index, base.subarray(HEADER_ROOM));
+      const shape = this.#visitor.shapeOf(frame.index, base.subarray(HEADER_ROOM));
+      frame.shape = shape && this.#memory.keepShape(shape);
     }
     if (frame.shape === null) return;
-    const delta = this.#delta.subarray(0, this.#entries.streamSizes[child]!);
+    const deltaBytes = this.#entries.streamSizes[child]!;
+    const delta = this.#memory.delta(deltaBytes).subarray(0, deltaBytes);
     if (!this.#copies.read(delta, readDeltaSizes(delta))) return;
     this.#changed = this.#visitor.visitChanged(bytes.subarray(HEADER_ROOM), frame.shape, this.#copies);
   }
@@ -282,7 +279,7 @@ export class DeltaResolver {
   #applyStreamed(index: number, base: BaseBytes, size: number): Buffer {
     this.#checkResult(index, size);
     this.#meter.take(this.#entries.streamSizes[index]! + size);
-    const output = this.#room('scratch', HEADER_ROOM + size);
+    const output = this.#memory.scratch(HEADER_ROOM + size);
     this.#told(index, () => this.#large!.applyInto(this.#entries, this.#source, index, base, output, HEADER_ROOM));
     return output.subarray(0, HEADER_ROOM + size);
   }
@@ -290,23 +287,15 @@ export class DeltaResolver {
   /** Bytes that were made before and dropped. */
   #makeAgain(index: number, base: BaseBytes): BaseBytes {
     if (this.#large?.recipes.has(index)) return this.#large.toFile(this.#entries, this.#source, index, base);
-    if (base instanceof SpoolFile) return this.#keep(this.#applyStreamed(index, base, this.#entries.sizes[index]!));
-    return this.#keep(this.#applyDeltaOf(index, base, Infinity)!);
+    if (base instanceof SpoolFile) return this.#memory.keep(this.#applyStreamed(index, base, this.#entries.sizes[index]!));
+    return this.#memory.keep(this.#applyDeltaOf(index, base, Infinity)!);
   }
 
-  /** What is in the scratch buffer, for keeping: small results are copied, for a large one the buffer is given away. */
-  #keep(bytes: Buffer): Buffer {
-    if (bytes.length < HANDED_OVER_BYTES_MIN) return Buffer.from(bytes);
-    this.#scratch = this.#spare;
-    this.#spare = NOTHING;
-    return bytes;
-  }
-
-  /** A large buffer that nobody looks at any more is the next scratch buffer: waiting for the collector would hold several at once. */
   #drop(frame: Frame): void {
-    const { bytes } = frame;
+    const { bytes, shape } = frame;
     frame.bytes = null;
     frame.shape = undefined;
+    if (shape) this.#memory.giveBack(shape);
     if (bytes === null) return;
     if (bytes instanceof SpoolFile) {
       this.#fileBytes -= bytes.sizeBytes;
@@ -314,13 +303,13 @@ export class DeltaResolver {
       return;
     }
     this.#heldBytes -= bytes.length;
-    if (bytes.length >= HANDED_OVER_BYTES_MIN && bytes.length > this.#spare.length) this.#spare = bytes;
+    this.#memory.giveBack(bytes);
   }
 
   /** Inflates and applies a delta into the scratch buffer; the view is lost at the next call. Null when it makes `cutBytesMin` or more. */
   #applyDeltaOf(index: number, baseBytes: Buffer, cutBytesMin: number): Buffer | null {
     return this.#told(index, () => {
-      const delta = this.#inflateStream(index, this.#room('delta', this.#entries.streamSizes[index]! + 1), 0);
+      const delta = this.#inflateStream(index, this.#memory.delta(this.#entries.streamSizes[index]! + 1), 0);
       const sizes = readDeltaSizes(delta);
       if (sizes.resultSize >= cutBytesMin) {
         if (this.#large === null) throw largeInline();
@@ -328,7 +317,7 @@ export class DeltaResolver {
       }
       this.#checkResult(index, sizes.resultSize);
       this.#meter.take(delta.length + sizes.resultSize);
-      const output = this.#room('scratch', HEADER_ROOM + sizes.resultSize);
+      const output = this.#memory.scratch(HEADER_ROOM + sizes.resultSize);
       applyDeltaInto(baseBytes.subarray(HEADER_ROOM), delta, sizes, output, HEADER_ROOM);
       return output.subarray(0, HEADER_ROOM + sizes.resultSize);
     });
@@ -361,7 +350,7 @@ export class DeltaResolver {
       );
     }
     this.#meter.take(size);
-    const bytes = Buffer.allocUnsafe(HEADER_ROOM + size + 1);
+    const bytes = this.#memory.base(HEADER_ROOM + size + 1);
     this.#inflateStream(index, bytes, HEADER_ROOM);
     return bytes.subarray(0, HEADER_ROOM + size);
   }
@@ -375,20 +364,5 @@ export class DeltaResolver {
     const consumed = this.#inflater.inflateInto(buffer, at + entries.headerBytes[index]!, at + length, into, intoAt, size);
     if (consumed < 0) throw new PackError(`entry at offset ${start} changed while it was read`, { offset: start });
     return into.subarray(intoAt, intoAt + size);
-  }
-
-  #room(which: 'delta' | 'scratch', size: number): Buffer {
-    const have = which === 'delta' ? this.#delta : this.#scratch;
-    if (have.length >= size) return have;
-    if (which === 'scratch' && this.#spare.length >= size) {
-      this.#scratch = this.#spare;
-      this.#spare = NOTHING;
-      return this.#scratch;
-    }
-    if (which === 'scratch') this.#spare = NOTHING;
-    const wider = Buffer.allocUnsafe(Math.max(size, ROOM_BYTES_MIN, Math.min(have.length * 2, 1 << 24)));
-    if (which === 'delta') this.#delta = wider;
-    else this.#scratch = wider;
-    return wider;
   }
 }

@@ -26,7 +26,7 @@ export interface VerifiedPack {
   readonly frontier: Frontier;
   /** Raw oids of objects that no object of the pack links to. */
   readonly sources: Buffer;
-  /** Graph records of commits and tags, in blocks. */
+  /** Graph records of commits and tags, in blocks with memory of their own. */
   readonly graph: readonly Buffer[];
   /** Raw oids of delta bases outside the pack: with any, the pack is thin. */
   readonly bases: Buffer;
@@ -36,9 +36,9 @@ export interface VerifiedPack {
   readonly warnings: readonly string[];
 }
 
-/** The memory of its table: each column has its own, to be given to another thread. */
-export function tableBuffers({ oids, kinds, sizes, offsets, lengths, crcs }: VerifiedPack): ArrayBuffer[] {
-  return [oids, kinds, sizes, offsets, lengths, crcs].map(({ buffer }) => buffer as ArrayBuffer);
+/** The memory of its table and its graph: each column and block has its own, to be given to another thread. */
+export function tableBuffers({ oids, kinds, sizes, offsets, lengths, crcs, graph }: VerifiedPack): ArrayBuffer[] {
+  return [oids, kinds, sizes, offsets, lengths, crcs, ...graph].map(({ buffer }) => buffer as ArrayBuffer);
 }
 
 /** The pack with rows of blobs that were cut and are not in its bytes. */

@@ -159,9 +159,9 @@ export class TreeChecker {
     return count;
   }
 
-  /** A copy of the shape of the tree that `checkChanged` has looked at last, of so many entries. */
+  /** The shape of the tree that `checkChanged` has looked at last, of so many entries: a view that its next call overwrites. */
   shape(count: number): TreeShape {
-    return this.#shape.slice(0, count + 1);
+    return this.#shape.subarray(0, count + 1);
   }
 
   /** Room for so many entries and the end. */

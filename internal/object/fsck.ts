@@ -61,7 +61,7 @@ export class ObjectChecker {
     return this.#trees.checkChanged(data, base, copies, onNew);
   }
 
-  /** The shape of the tree that `checkChangedTree` has just found to have so many entries. */
+  /** The shape of the tree that `checkChangedTree` has just found to have so many entries: a view that its next call overwrites. */
   changedShape(entries: number): TreeShape {
     return this.#trees.shape(entries);
   }

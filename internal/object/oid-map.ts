@@ -17,7 +17,7 @@ getRandomValues(KEYS);
  */
 export class OidMap {
   readonly oidBytes: number;
-  #slab: Buffer;
+  #slab: Buffer<ArrayBuffer>;
   #table: Int32Array;
   #mask: number;
   #size = 0;
@@ -136,7 +136,7 @@ export class OidMap {
   }
 
   /** All oids, one after the other, in order of insertion: a view. */
-  slab(): Buffer {
+  slab(): Buffer<ArrayBuffer> {
     return this.#slab.subarray(0, this.#size * this.oidBytes);
   }
 }
