@@ -13,6 +13,7 @@ import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { hiddenRefsOf } from './cli.ts';
+import { givingWay } from './give-way.ts';
 import { runMaintenanceProcess } from './maintenance-process.ts';
 import { openDiskCache, openStore } from './open-store.ts';
 import { keepMemoryTrimmed } from './trim-memory.ts';
@@ -64,8 +65,12 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const repositories = new Repositories(catalog, bytes, (config.cache.bytesMax * 3) / 4);
     const protocolLimits = limitsOfProtocol(config);
     const hiddenRefs = hiddenRefsOf(config);
+    const answers = new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit));
+    const expanded = new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit), EXPANDED_ENTRY_BYTES);
+    const { bytesMax, answerBytesMax, expandedBytesMax } = config.cache;
+    const onPushMemory = givingWay([bytes.cache, repositories, answers, expanded], bytesMax + answerBytesMax + expandedBytesMax);
     const push: PushSettings = {
-      ...pushSettingsOf(config, { catalog, store, repositories }),
+      ...pushSettingsOf(config, { catalog, store, repositories, onPushMemory }),
       onFault: (err, requestId) => log.error({ err, requestId }, 'a push failed and was told so'),
       onPush: (result, objects) => {
         metrics.push(result === 'refused' ? 'rejected' : result);
@@ -93,8 +98,8 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
         new MemoryBudget({ bytesMax: config.limits.fetchMemoryBytesMax, waitersMax: config.limits.fetchesWaitingMax }),
       ),
       hiddenRefs,
-      answers: new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit)),
-      expanded: new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit), EXPANDED_ENTRY_BYTES),
+      answers,
+      expanded,
       onFetch: (kind, objects) => {
         metrics.fetch(kind === 'negotiation' ? 'empty' : kind);
         metrics.objects('sent', objects);
@@ -124,8 +129,13 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
   }
 }
 
+interface PushParts extends Pick<PushSettings, 'catalog' | 'store' | 'repositories'> {
+  /** Told how much memory large pushes hold. */
+  readonly onPushMemory?: (usedBytes: number) => void;
+}
+
 /** What a push works with, whoever pushes; nothing is counted. */
-export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalog' | 'store' | 'repositories'>): PushSettings {
+export function pushSettingsOf(config: Config, { onPushMemory = () => {}, ...parts }: PushParts): PushSettings {
   return {
     ...parts,
     packLimits: packLimitsOf(config),
@@ -134,7 +144,11 @@ export function pushSettingsOf(config: Config, parts: Pick<PushSettings, 'catalo
     tailBytesMax: config.push.tailBytesMax,
     tail: new TailRoom(parts.catalog, config.tail.poolBytesMax, config.tail.bytesMax),
     memoryBytesMax: config.push.memoryBytesMax,
-    memory: new MemoryBudget({ bytesMax: config.limits.pushMemoryBytesMax, waitersMax: config.limits.pushesWaitingMax }),
+    memory: new MemoryBudget({
+      bytesMax: config.limits.pushMemoryBytesMax,
+      waitersMax: config.limits.pushesWaitingMax,
+      onUse: onPushMemory,
+    }),
     chunking: chunkingOf(config),
     detectCollisions: config.push.sha1CollisionDetection,
     createRepository: config.push.createRepository,

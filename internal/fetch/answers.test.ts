@@ -41,6 +41,20 @@ describe('answers that are kept', () => {
     assert.ok(cache.bytes <= 20_000);
   });
 
+  test('let go of the least recently used when they are limited', () => {
+    const { cache, keep } = cacheWith(20_000);
+    const held = (): string[] => [...'abcdefgh'].filter((key) => cache.get(key) !== null);
+    for (const key of 'abcdefgh') keep(key, 1000);
+    const bytesOfOne = cache.bytes / 8;
+    cache.limitTo((2 * bytesOfOne) / 20_000);
+    assert.deepEqual([held(), cache.bytes], [['g', 'h'], 2 * bytesOfOne]);
+    keep('a', 1000);
+    assert.deepEqual(held(), ['a', 'h']);
+    cache.limitTo(1);
+    keep('b', 1000);
+    assert.deepEqual(held(), ['a', 'b', 'h']);
+  });
+
   test('take no more memory together while they are noted', () => {
     const { cache } = cacheWith(20_000);
     const noted = (recorder: AnswerRecorder): boolean => recorder.finish(COUNTS) !== null;

@@ -173,6 +173,7 @@ export class AnswerCache {
   readonly #recording: RecordingRoom;
   readonly #entries = new Map<string, Entry>();
   readonly #numbers = new WeakMap<object, number>();
+  #part = 1;
   #bytes = 0;
   #used = 0;
 
@@ -208,9 +209,19 @@ export class AnswerCache {
     if (bytes > this.#bytesMax * LARGEST_PART) return;
     this.#entries.set(key, { answer, bytes, usedAt: this.#nowMs() });
     this.#bytes += bytes;
+    this.#evict();
+  }
+
+  /** From now on it holds this part of its bound: of 0 to 1. */
+  limitTo(part: number): void {
+    this.#part = part;
+    this.#evict();
+  }
+
+  #evict(): void {
     // The least recently used stand first.
     for (const [oldest, { usedAt }] of this.#entries) {
-      if (this.#bytes <= this.#bytesMax && usedAt > this.#nowMs() - LIFE_MS) break;
+      if (this.#bytes <= this.#bytesMax * this.#part && usedAt > this.#nowMs() - LIFE_MS) break;
       this.#drop(oldest);
     }
   }

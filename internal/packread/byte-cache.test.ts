@@ -39,3 +39,19 @@ test('what is larger than the cache is not kept, nor is what it replaces', () =>
   assert.equal(cache.get('b')?.length, 10);
   assert.deepEqual([cache.bytes, looked], [10, [false, true]]);
 });
+
+test('a cache that is limited lets go of the least recently used, and takes its whole bound again later', () => {
+  const cache = new ByteCache(100);
+  const held = (): string[] => [...'abcdef'].filter((key) => cache.has(key));
+  for (const key of 'abcd') cache.set(key, Buffer.alloc(25));
+  cache.get('a');
+  cache.limitTo(0.5);
+  assert.deepEqual(held(), ['a', 'd']);
+  cache.set('e', Buffer.alloc(25));
+  assert.deepEqual(held(), ['a', 'e']);
+  cache.limitTo(1);
+  for (const key of 'bc') cache.set(key, Buffer.alloc(25));
+  assert.deepEqual(held(), ['a', 'b', 'c', 'e']);
+  cache.limitTo(0);
+  assert.deepEqual([held(), cache.bytes], [[], 0]);
+});

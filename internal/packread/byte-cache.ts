@@ -4,6 +4,7 @@ import { keepBytes } from '../base/mod.ts';
 export class ByteCache {
   readonly #bytesMax: number;
   readonly #entryBytes: number;
+  #part = 1;
   readonly #entries = new Map<string, Buffer>();
   #bytes = 0;
   readonly #onLookup: (hit: boolean) => void;
@@ -19,8 +20,9 @@ export class ByteCache {
     return this.#bytes;
   }
 
+  /** What it may hold now. */
   get bytesMax(): number {
-    return this.#bytesMax;
+    return this.#bytesMax * this.#part;
   }
 
   get(key: string): Buffer | undefined {
@@ -45,11 +47,21 @@ export class ByteCache {
 
   set(key: string, value: Buffer): void {
     this.delete(key);
-    if (value.length + this.#entryBytes > this.#bytesMax) return;
+    if (value.length + this.#entryBytes > this.bytesMax) return;
     this.#entries.set(key, keepBytes(value));
     this.#bytes += value.length + this.#entryBytes;
+    this.#evict();
+  }
+
+  /** From now on it holds this part of its bound: of 0 to 1. */
+  limitTo(part: number): void {
+    this.#part = part;
+    this.#evict();
+  }
+
+  #evict(): void {
     for (const oldest of this.#entries.keys()) {
-      if (this.#bytes <= this.#bytesMax) break;
+      if (this.#bytes <= this.bytesMax) break;
       this.delete(oldest);
     }
   }

@@ -84,6 +84,21 @@ describe('the repositories that a process knows', () => {
     );
   });
 
+  test('of repositories that are limited the least recently used is read anew', async () => {
+    for (const name of ['first', 'second']) await push(await create(name), 'main', name, [], null);
+    const repositories = known();
+    const opened = async (name: string) => (await repositories.open('o', name))!.pool;
+    const [first, second] = [await opened('first'), await opened('second')];
+    assert.equal(await opened('first'), first);
+    repositories.limitTo(0);
+    assert.equal(await opened('first'), first, 'the last that was used stays');
+    const secondAgain = await opened('second');
+    assert.notEqual(secondAgain, second);
+    repositories.limitTo(1);
+    assert.equal(await opened('first'), first);
+    assert.equal(await opened('second'), secondAgain);
+  });
+
   test('a pack whose parents came with a larger number is numbered after them', async () => {
     const repository = await create('order');
     const [small, large] = [await catalog.reservePackId(), await catalog.reservePackId()];

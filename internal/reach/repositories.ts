@@ -24,6 +24,7 @@ export class Repositories {
   readonly #catalog: Catalog;
   readonly #bytes: PackBytes;
   readonly #memoryBytesMax: number;
+  #part = 1;
   readonly #slots = new Map<string, Slot>();
   /** Of each pool the newest view; requests that run may have older ones. */
   readonly #pools = new Map<number, PoolView>();
@@ -138,6 +139,12 @@ export class Repositories {
     this.#pools.set(pool.poolId, pool);
   }
 
+  /** From now on it holds this part of its bound: of 0 to 1. */
+  limitTo(part: number): void {
+    this.#part = part;
+    this.#evict();
+  }
+
   /** Forgets the least recently used pools, and the repositories that show them, until the rest fits. One always stays. */
   #evict(): void {
     this.#sinceEviction = 0;
@@ -150,7 +157,7 @@ export class Repositories {
     for (const pool of this.#pools.values()) add(pool.poolId, pool.memoryBytes + 10_000);
     for (const { view } of this.#slots.values()) if (view !== null) add(view.pool.poolId, view.memoryBytes);
     for (const id of this.#pools.keys()) {
-      if (bytes <= this.#memoryBytesMax || this.#pools.size === 1) break;
+      if (bytes <= this.#memoryBytesMax * this.#part || this.#pools.size === 1) break;
       bytes -= held.get(id) ?? 0;
       this.#pools.delete(id);
       for (const [key, slot] of this.#slots) if (slot.view?.pool.poolId === id && slot.running === null) this.#slots.delete(key);
