@@ -222,7 +222,7 @@ test('a small run measures everything on the wire on both servers', async () => 
   const store = testStores().at(-1) ?? 'fs';
   const { stdout, report } = await benchOf('--view', 'wire', '--store', store);
   assert.deepEqual(report.differences, []);
-  assert.equal(new Set(report.rows.map(({ item }) => item.split(':')[0])).size, 16);
+  assert.equal(new Set(report.rows.map(({ item }) => item.split(':')[0])).size, 17);
   for (const { item, packhouse, git: other } of report.rows)
     assert.ok(packhouse >= 0 && other >= 0, `${item}: ${packhouse}, ${other}`);
   const push = report.rows.find(({ item }) => item === 'push of 1 commit: p50');
@@ -233,7 +233,7 @@ test('a small run measures everything on the wire on both servers', async () => 
 
 test('a small run measures what users wait for', async () => {
   const { stdout, report } = await benchOf('--view', 'user', '--markdown');
-  assert.equal(report.rows.length, 1 + 11 + 4);
+  assert.equal(report.rows.length, 2 + 11 + 4);
   for (const { item, packhouse, git: other } of report.rows)
     assert.ok(packhouse > 0 && other > 0, `${item}: ${packhouse}, ${other}`);
   const push = report.rows.find(({ item }) => item === 'git push of 1 commit');

@@ -1,3 +1,4 @@
+import { INITIAL_PUSH } from './items.ts';
 import type { ItemResult } from './measure.ts';
 import { perOperation } from './measure.ts';
 import { type StoreOperations, sumOf } from './servers.ts';
@@ -18,7 +19,7 @@ const FETCH_STATEMENTS_MAX = 4;
 const CLONE_REQUESTS_MAX = 16;
 const CLONE_BYTES = 100 * 2 ** 20;
 const FETCHES = ['clone', 'depth 1', 'blob:none', 'no-op fetch', 'fetch of 1 commit'];
-const FULL = ['initial push', '8 clones', 'git push of everything', '8 × git clone'];
+const FULL = [INITIAL_PUSH, '8 clones', 'git push of everything', '8 × git clone'];
 
 /** Every budget that the measured items have. */
 export function budgetsOf(results: readonly ItemResult[], startMilliseconds: number): Budget[] {

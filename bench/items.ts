@@ -5,6 +5,8 @@ import type { Source } from './source.ts';
 import { type Answer, Connection } from './wire.ts';
 
 export const SOURCE = 'bench/source.git';
+export const INITIAL_PUSH = 'initial push';
+export const INITIAL_PUSH_COLD = 'initial push, cold';
 /** Few objects and many refs. */
 export const MANY_REFS = 'bench/many-refs.git';
 const CLIENTS = 8;
