@@ -51,7 +51,7 @@ const USUAL_GROWTH = { commits: 100, refs: 50, packBytes: 2 ** 20, rounds: 3, re
 const QUICK_GROWTH = { commits: 10, refs: 10, packBytes: 2 ** 16, rounds: 2, requests: 5 };
 /** Pushes of everything to a process that has taken one, for the median. */
 const WARM_PUSHES = 3;
-/** Both servers' first ones; those of larger repositories are not repeated. */
+/** Of both servers' first ones together; those of larger repositories are not repeated. */
 const LONG_PUSHES_MS = 30_000;
 const MANY = 5000;
 const QUICK_MANY = 500;
@@ -239,19 +239,26 @@ function machine() {
   };
 }
 
-/** The push of everything, by a real client; the first to a process by itself, unless one takes so long that its start is no part of it. */
+/** The push of everything, by a real client; the first to a process by itself, unless it takes so long that the start is no part of it. */
 async function initialPushes(servers: Servers, source: Source): Promise<ItemResult[]> {
   const began = performance.now();
   const cold = resultOf(INITIAL_PUSH_COLD);
   const warm = resultOf(INITIAL_PUSH);
   await initialPush(cold, servers, source, SOURCE);
   if (performance.now() - began >= LONG_PUSHES_MS) return [{ ...cold, item: INITIAL_PUSH }];
-  for (let run = 1; run <= WARM_PUSHES; run++) await initialPush(warm, servers, source, `bench/initial-${run}.git`);
+  for (let run = 1; run <= WARM_PUSHES; run++)
+    await initialPush(warm, servers, source, `bench/initial-${run}.git`, run % 2 === 1);
   return [warm, cold];
 }
 
-async function initialPush(result: ItemResult, { packhouse, git }: Servers, source: Source, repository: string): Promise<void> {
-  for (const server of [git, packhouse]) {
+async function initialPush(
+  result: ItemResult,
+  { packhouse, git }: Servers,
+  source: Source,
+  repository: string,
+  gitFirst = true,
+): Promise<void> {
+  for (const server of gitFirst ? [git, packhouse] : [packhouse, git]) {
     say(`initial push to ${server.name}`);
     const sample = result[server.name];
     if (server === packhouse) resetPeakMemory(packhouse.pid);

@@ -13,8 +13,8 @@ import type { ProtocolLimits } from '../../internal/protocol/mod.ts';
 import { type PushSettings, receivePush, TailRoom } from '../../internal/push/mod.ts';
 import { Repositories } from '../../internal/reach/mod.ts';
 import { hiddenRefsOf } from './cli.ts';
-import { givingWay } from './give-way.ts';
 import { runMaintenanceProcess } from './maintenance-process.ts';
+import { makingRoom } from './make-room.ts';
 import { openDiskCache, openStore } from './open-store.ts';
 import { keepMemoryTrimmed } from './trim-memory.ts';
 
@@ -68,9 +68,9 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
     const answers = new AnswerCache(config.cache.answerBytesMax, (hit) => metrics.cache('answers', hit));
     const expanded = new ByteCache(config.cache.expandedBytesMax, (hit) => metrics.cache('expanded', hit), EXPANDED_ENTRY_BYTES);
     const { bytesMax, answerBytesMax, expandedBytesMax } = config.cache;
-    const onPushMemory = givingWay([bytes.cache, repositories, answers, expanded], bytesMax + answerBytesMax + expandedBytesMax);
+    const makeRoom = makingRoom([bytes.cache, repositories, answers, expanded], bytesMax + answerBytesMax + expandedBytesMax);
     const push: PushSettings = {
-      ...pushSettingsOf(config, { catalog, store, repositories, onPushMemory }),
+      ...pushSettingsOf(config, { catalog, store, repositories, makeRoom }),
       onFault: (err, requestId) => log.error({ err, requestId }, 'a push failed and was told so'),
       onPush: (result, objects) => {
         metrics.push(result === 'refused' ? 'rejected' : result);
@@ -129,13 +129,11 @@ export async function runServer({ config, databaseUrl, log, signal, onListening,
   }
 }
 
-interface PushParts extends Pick<PushSettings, 'catalog' | 'store' | 'repositories'> {
-  /** Told how much memory large pushes hold. */
-  readonly onPushMemory?: (usedBytes: number) => void;
-}
-
 /** What a push works with, whoever pushes; nothing is counted. */
-export function pushSettingsOf(config: Config, { onPushMemory = () => {}, ...parts }: PushParts): PushSettings {
+export function pushSettingsOf(
+  config: Config,
+  parts: Pick<PushSettings, 'catalog' | 'store' | 'repositories' | 'makeRoom'>,
+): PushSettings {
   return {
     ...parts,
     packLimits: packLimitsOf(config),
@@ -144,11 +142,7 @@ export function pushSettingsOf(config: Config, { onPushMemory = () => {}, ...par
     tailBytesMax: config.push.tailBytesMax,
     tail: new TailRoom(parts.catalog, config.tail.poolBytesMax, config.tail.bytesMax),
     memoryBytesMax: config.push.memoryBytesMax,
-    memory: new MemoryBudget({
-      bytesMax: config.limits.pushMemoryBytesMax,
-      waitersMax: config.limits.pushesWaitingMax,
-      onUse: onPushMemory,
-    }),
+    memory: new MemoryBudget({ bytesMax: config.limits.pushMemoryBytesMax, waitersMax: config.limits.pushesWaitingMax }),
     chunking: chunkingOf(config),
     detectCollisions: config.push.sha1CollisionDetection,
     createRepository: config.push.createRepository,

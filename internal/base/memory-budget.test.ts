@@ -89,14 +89,3 @@ test('whoever gives up leaves the queue, and those behind move up', async () => 
   await clients.release('c');
   assert.equal(clients.budget.usedBytes, 0);
 });
-
-test('who listens hears of all that is held, at each grant and each release', async () => {
-  const heard: number[] = [];
-  const budget = new MemoryBudget({ bytesMax: 100, waitersMax: 10, onUse: (usedBytes) => heard.push(usedBytes) });
-  const first = await budget.take(60);
-  const waiting = budget.take(1000);
-  first.release();
-  first.release();
-  (await waiting).release();
-  assert.deepEqual(heard, [60, 0, 100, 0]);
-});

@@ -9,13 +9,6 @@ export interface MemoryClaim {
   release(): void;
 }
 
-export interface MemoryBudgetOptions {
-  readonly bytesMax: number;
-  readonly waitersMax: number;
-  /** Told how much is held whenever that changes, before whoever takes it goes on. */
-  readonly onUse?: (usedBytes: number) => void;
-}
-
 interface Waiter {
   readonly bytes: number;
   readonly grant: (claim: MemoryClaim) => void;
@@ -31,14 +24,12 @@ interface Waiter {
 export class MemoryBudget {
   readonly #bytesMax: number;
   readonly #waitersMax: number;
-  readonly #onUse: (usedBytes: number) => void;
   readonly #waiters = new Set<Waiter>();
   #used = 0;
 
-  constructor({ bytesMax, waitersMax, onUse = () => {} }: MemoryBudgetOptions) {
-    this.#bytesMax = bytesMax;
-    this.#waitersMax = waitersMax;
-    this.#onUse = onUse;
+  constructor(options: { readonly bytesMax: number; readonly waitersMax: number }) {
+    this.#bytesMax = options.bytesMax;
+    this.#waitersMax = options.waitersMax;
   }
 
   /** Bytes of the claims that are held. */
@@ -82,20 +73,15 @@ export class MemoryBudget {
   }
 
   #grant(bytes: number): MemoryClaim {
-    this.#use(bytes);
+    this.#used += bytes;
     let held = true;
     const release = (): void => {
       if (!held) return;
       held = false;
-      this.#use(-bytes);
+      this.#used -= bytes;
       this.#serve();
     };
     return { bytes, release };
-  }
-
-  #use(bytes: number): void {
-    this.#used += bytes;
-    this.#onUse(this.#used);
   }
 
   #serve(): void {

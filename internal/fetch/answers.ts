@@ -206,7 +206,7 @@ export class AnswerCache {
   keep(key: string, answer: KeptAnswer): void {
     this.#drop(key);
     const bytes = answer.made.length + answer.from.length * ROW_BYTES + ENTRY_BYTES;
-    if (bytes > this.#bytesMax * LARGEST_PART) return;
+    if (bytes > this.#bytesMax * this.#part * LARGEST_PART) return;
     this.#entries.set(key, { answer, bytes, usedAt: this.#nowMs() });
     this.#bytes += bytes;
     this.#evict();

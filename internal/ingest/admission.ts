@@ -10,6 +10,8 @@ const PATIENCE_MS = 10_000;
 
 export interface AdmissionOptions {
   readonly memory?: MemoryBudget;
+  /** Told how much memory a pack takes beyond what every pack does; calls what it got when that is over. */
+  readonly makeRoom?: (bytes: number) => () => void;
   readonly signal?: AbortSignal;
   readonly patienceMs?: number;
 }
@@ -27,6 +29,7 @@ export class Admission {
   readonly #bytes: number;
   readonly #options: AdmissionOptions;
   #claim: MemoryClaim | null = null;
+  #giveRoomBack: (() => void) | null = null;
   #grantedAtMs = 0;
 
   constructor(first: readonly Buffer[], options: AdmissionOptions) {
@@ -68,9 +71,15 @@ export class Admission {
     this.granted.catch(() => {});
   }
 
+  /** The pack has come whole and holds as many objects as it announced: what it will take is no client's word any more. */
+  work(): void {
+    this.#giveRoomBack = this.#options.makeRoom?.(this.#bytes - WORKER_BYTES) ?? null;
+  }
+
   end(): void {
     this.#over.abort();
     this.#claim?.release();
+    this.#giveRoomBack?.();
   }
 }
 

@@ -1,6 +1,6 @@
 import type { TreeShape } from '../object/mod.ts';
 
-/** A larger base is a buffer of its own that is handed over. */
+/** A larger base is a buffer of its own, handed over where it fits. */
 const HANDED_OVER_BYTES_MIN = 1 << 20;
 /** Room for a delta or what it makes; most packs of one commit have none. */
 const ROOM_BYTES_MIN = 1 << 16;
@@ -10,6 +10,8 @@ const STEPS = 4;
 const LEAST_BITS = 8;
 /** More that nobody uses is left to the garbage collector. */
 const FREE_BYTES_MAX = 8 << 20;
+/** What is kept takes at most so many times its bytes. */
+const SLACK = 1.25;
 const NOTHING = Buffer.alloc(0);
 
 /**
@@ -40,10 +42,10 @@ export class BaseMemory {
     return this.#scratch;
   }
 
-  /** What is in the scratch buffer, for keeping: small results are copied, for a large one the buffer is given away. */
+  /** What is in the scratch buffer, for keeping: of a large result that fills it the buffer is given away, others are copied. */
   keep(bytes: Buffer): Buffer {
-    if (bytes.length < HANDED_OVER_BYTES_MIN) {
-      const kept = this.#take(bytes.length);
+    if (bytes.length < HANDED_OVER_BYTES_MIN || bytes.buffer.byteLength > bytes.length * SLACK) {
+      const kept = this.base(bytes.length);
       bytes.copy(kept);
       return kept;
     }

@@ -43,3 +43,46 @@ test('a pack that comes slowly gives its memory to those who wait, and is verifi
   await dispose();
   assert.equal(memory.usedBytes, 0);
 });
+
+for (const end of ['is good', 'is not what it announced', 'is refused when it has come whole'] as const) {
+  test(`others make room for a pack when it has come whole, until it is done with: one that ${end}`, async () => {
+    const told: number[] = [];
+    const isGood = end === 'is good';
+    const good = Buffer.from(PACK);
+    if (end === 'is not what it announced') good.writeUInt32BE(1_000_000, 8);
+    const missing = buildPack([
+      ...Array.from({ length: 9 }, (_, i) => entry('blob', seededBytes(i, 100))),
+      entry('commit', Buffer.from('x')),
+    ]);
+    const bytes = end === 'is refused when it has come whole' ? missing : good;
+    const body = async function* (): AsyncGenerator<Buffer, undefined> {
+      yield bytes.subarray(0, 100);
+      await new Promise((wake) => setTimeout(wake, 20));
+      assert.deepEqual(told, [], 'not on the word of its header');
+      yield bytes.subarray(100);
+    };
+    const receiving = receivePack(body(), Buffer.alloc(0), {
+      format: 'sha1',
+      limits: DEFAULT_PACK_LIMITS,
+      severities: DEFAULT_SEVERITIES,
+      memoryBytesMax: 0,
+      spoolFolder: scratchFolder('spool'),
+      readBase: async () => null,
+      makeRoom(taken) {
+        told.push(taken);
+        return () => told.push(-taken);
+      },
+    });
+    if (isGood) {
+      const { dispose } = await receiving;
+      assert.deepEqual(told, [60 * 300]);
+      await dispose();
+    } else {
+      await assert.rejects(receiving, { code: 'bad-pack' });
+    }
+    assert.equal(
+      told.reduce((sum, taken) => sum + taken, 0),
+      0,
+    );
+  });
+}

@@ -38,6 +38,8 @@ export interface ReceiveOptions {
   readonly mayHaveHelp?: boolean;
   /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
   readonly memory?: MemoryBudget;
+  /** Told how much memory a large pack takes while it is worked on; calls what it got when that is over. */
+  readonly makeRoom?: (bytes: number) => () => void;
   /** How long a pack that comes slowly may hold memory that others wait for. */
   readonly patienceMs?: number;
   /** Told once when the pack has come whole and there is no room yet to work on it. */
@@ -172,8 +174,11 @@ async function receiveInSpool(body: AsyncIterator<Buffer>, held: Buffer[], optio
   options.signal?.addEventListener('abort', onAbort, { once: true });
   let folder: string | null = null;
   const clean = async (): Promise<void> => {
-    await worker.stop();
-    admission.end();
+    try {
+      await worker.stop();
+    } finally {
+      admission.end();
+    }
     if (folder !== null) await rm(folder, { recursive: true, force: true });
   };
   try {
@@ -196,8 +201,11 @@ async function receiveInSpool(body: AsyncIterator<Buffer>, held: Buffer[], optio
       chunked,
       chunkPack,
       dispose: async () => {
-        await bases.dispose();
-        await clean();
+        try {
+          await bases.dispose();
+        } finally {
+          await clean();
+        }
       },
     };
   } catch (error) {
@@ -279,6 +287,7 @@ async function spool(
     await started;
     worker.tell({ kind: 'grow', available: written, final: true });
     await worker.hear('scanned');
+    admission.work();
     return written;
   } finally {
     await new Promise<void>((resolve) => (file.closed || file.errored ? resolve() : file.end(resolve)));

@@ -24,7 +24,7 @@ interface Frame {
   readonly index: number;
   bytes: BaseBytes | null;
   next: number;
-  /** Of a tree: where its entries start, once something was made of it; null when that is of no use. At most a sixth of its bytes. */
+  /** Of a tree: where its entries start, once something was made of it; null when that is of no use. At most about a sixth of its bytes. */
   shape: TreeShape | null | undefined;
 }
 

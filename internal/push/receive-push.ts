@@ -183,6 +183,7 @@ async function unpack(
       readBase: (oid) => bases.read(oid),
       chunking: chunkingOptions(settings, before.pool.poolId, bases),
       ...(settings.memory === undefined ? {} : { memory: settings.memory }),
+      ...(settings.makeRoom === undefined ? {} : { makeRoom: settings.makeRoom }),
       onWait,
       signal,
     }),

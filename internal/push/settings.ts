@@ -27,6 +27,8 @@ export interface PushSettings {
   readonly spoolFolder?: string;
   /** What all larger ones may hold together; undefined: as much as they like. */
   readonly memory?: MemoryBudget;
+  /** Told how much memory a large pack takes while it is worked on; what it got is called when that is over. */
+  readonly makeRoom?: (bytes: number) => () => void;
   /** How large blobs are cut into chunks; null: they stay entries of their pack. */
   readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;

@@ -86,17 +86,34 @@ describe('the repositories that a process knows', () => {
 
   test('of repositories that are limited the least recently used is read anew', async () => {
     for (const name of ['first', 'second']) await push(await create(name), 'main', name, [], null);
-    const repositories = known();
-    const opened = async (name: string) => (await repositories.open('o', name))!.pool;
-    const [first, second] = [await opened('first'), await opened('second')];
-    assert.equal(await opened('first'), first);
+    let readAnew: string[] = [];
+    const counted = new Proxy(catalog, {
+      get(target, key) {
+        const value: unknown = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        if (key !== 'repositoryState') return value.bind(target);
+        return (owner: string, name: string, before: unknown) => {
+          if (before === null) readAnew.push(name);
+          return value.call(target, owner, name, before) as unknown;
+        };
+      },
+    });
+    const repositories = known(1 << 30, counted);
+    const opened = async (...names: string[]) => {
+      readAnew = [];
+      const pools = [];
+      for (const name of names) pools.push((await repositories.open('o', name))!.pool);
+      return pools;
+    };
+    const [second, first] = await opened('second', 'first');
     repositories.limitTo(0);
-    assert.equal(await opened('first'), first, 'the last that was used stays');
-    const secondAgain = await opened('second');
-    assert.notEqual(secondAgain, second);
+    assert.deepEqual(await opened('first'), [first]);
+    assert.deepEqual(readAnew, [], 'the last that was used stays');
+    assert.equal((await opened('second'))[0], second, 'its index is not loaded twice, as long as somebody has it');
+    assert.deepEqual(readAnew, ['second']);
     repositories.limitTo(1);
-    assert.equal(await opened('first'), first);
-    assert.equal(await opened('second'), secondAgain);
+    await opened('first', 'second', 'first');
+    assert.deepEqual(readAnew, []);
   });
 
   test('a pack whose parents came with a larger number is numbered after them', async () => {

@@ -28,6 +28,8 @@ export class Repositories {
   readonly #slots = new Map<string, Slot>();
   /** Of each pool the newest view; requests that run may have older ones. */
   readonly #pools = new Map<number, PoolView>();
+  /** Forgotten ones, as long as a request runs on them: a second view would take as much again. */
+  readonly #forgotten = new Map<number, WeakRef<PoolView>>();
   readonly #renewing = new Map<number, Promise<unknown>>();
   #sinceEviction = 0;
 
@@ -118,7 +120,7 @@ export class Repositories {
   }
 
   async #renew(poolId: number, format: RepositoryView['format'], outdated: PoolView | null): Promise<PoolView> {
-    const current = this.#pools.get(poolId);
+    const current = this.#pools.get(poolId) ?? this.#forgotten.get(poolId)?.deref();
     if (current !== undefined && current !== outdated && (await current.sync())) {
       this.#touch(current);
       return current;
@@ -135,6 +137,7 @@ export class Repositories {
   }
 
   #touch(pool: PoolView): void {
+    this.#forgotten.delete(pool.poolId);
     this.#pools.delete(pool.poolId);
     this.#pools.set(pool.poolId, pool);
   }
@@ -156,11 +159,17 @@ export class Repositories {
     };
     for (const pool of this.#pools.values()) add(pool.poolId, pool.memoryBytes + 10_000);
     for (const { view } of this.#slots.values()) if (view !== null) add(view.pool.poolId, view.memoryBytes);
-    for (const id of this.#pools.keys()) {
+    for (const [id, view] of this.#forgotten) if (view.deref() === undefined) this.#forgotten.delete(id);
+    const gone = new Set<number>();
+    for (const [id, pool] of this.#pools) {
       if (bytes <= this.#memoryBytesMax * this.#part || this.#pools.size === 1) break;
       bytes -= held.get(id) ?? 0;
       this.#pools.delete(id);
-      for (const [key, slot] of this.#slots) if (slot.view?.pool.poolId === id && slot.running === null) this.#slots.delete(key);
+      this.#forgotten.set(id, new WeakRef(pool));
+      gone.add(id);
     }
+    if (gone.size === 0) return;
+    for (const [key, { view, running }] of this.#slots)
+      if (view !== null && running === null && gone.has(view.pool.poolId)) this.#slots.delete(key);
   }
 }

@@ -1,0 +1,28 @@
+/** A cache that can be told to hold less. */
+export interface Limited {
+  limitTo(part: number): void;
+}
+
+/** So much of each cache always stays: with less, what is read for one look would push out what is read for the next. */
+const KEPT_PART = 0.2;
+
+/**
+ * Caches hold less while large pushes are worked on: what a push says that it takes is taken from the `cachesBytesMax` of all, from each in
+ * proportion, until it calls what it got.
+ */
+export function makingRoom(caches: readonly Limited[], cachesBytesMax: number): (bytes: number) => () => void {
+  let taken = 0;
+  const take = (bytes: number): void => {
+    taken += bytes;
+    const part = Math.max(1 - taken / Math.max(cachesBytesMax, 1), KEPT_PART);
+    for (const cache of caches) cache.limitTo(part);
+  };
+  return (bytes) => {
+    let isHeld = true;
+    take(bytes);
+    return () => {
+      if (isHeld) take(-bytes);
+      isHeld = false;
+    };
+  };
+}
