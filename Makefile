@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/node_modules/node/bin:$(PATH)
+# What is compiled is kept: with it from its start, a process need not load what strips types.
+export NODE_COMPILE_CACHE ?= $(CURDIR)/.cache/compile
 
 INSTALLED := node_modules/.packhouse-installed
 PACKHOUSE := node cmd/packhouse/main.ts

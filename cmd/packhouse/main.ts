@@ -7,8 +7,9 @@ import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { startLean } from './lean-memory.ts';
 
-if (process.argv[2] === 'serve') startLean();
+// Before the process starts anew: with it from its start, a process need not load what strips types.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../../.cache/compile', import.meta.url));
+if (process.argv[2] === 'serve') startLean();
 enableCompileCache(process.env.NODE_COMPILE_CACHE);
 // Who reads our output may have read enough of it (`| head`).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

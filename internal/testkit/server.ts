@@ -102,6 +102,8 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     PACKHOUSE_MAINTENANCE_ENABLED: 'false',
     PACKHOUSE_PUSH_WARM_UP: 'false',
     ...(database === undefined ? {} : { PACKHOUSE_DATABASE_URL: database.url }),
+    // As `make serve` does it.
+    ...(process.env.NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }),
     ...storeEnv,
     ...options.env,
   };
