@@ -9,11 +9,13 @@ const OBJECT_BYTES = 300;
 const PATIENCE_MS = 10_000;
 
 export interface AdmissionOptions {
+  /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
   readonly memory?: MemoryBudget;
-  /** Told how much memory a pack takes beyond what every pack does; calls what it got when that is over. */
+  /** Told how much memory a pack takes beyond what every pack does, while it is worked on; what it gives is called when that is over. */
   readonly makeRoom?: (bytes: number) => () => void;
-  readonly signal?: AbortSignal;
+  /** How long a pack that comes slowly may hold memory that others wait for. */
   readonly patienceMs?: number;
+  readonly signal?: AbortSignal;
 }
 
 /**

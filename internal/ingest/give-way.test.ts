@@ -7,6 +7,18 @@ import { DEFAULT_PACK_LIMITS, receivePack } from './mod.ts';
 
 const PACK = buildPack(Array.from({ length: 60 }, (_, i) => entry('blob', seededBytes(i, 40_000))));
 
+/** Every pack is a worker's. */
+function byWorker() {
+  return {
+    format: 'sha1',
+    limits: DEFAULT_PACK_LIMITS,
+    severities: DEFAULT_SEVERITIES,
+    memoryBytesMax: 0,
+    spoolFolder: scratchFolder('spool'),
+    readBase: async () => null,
+  } as const;
+}
+
 test('a pack that comes slowly gives its memory to those who wait, and is verified when it has come whole', async () => {
   const memory = new MemoryBudget({ bytesMax: 100 << 20, waitersMax: 4 });
   const { promise: whole, resolve: finish } = Promise.withResolvers<void>();
@@ -22,12 +34,7 @@ test('a pack that comes slowly gives its memory to those who wait, and is verifi
     yield PACK.subarray(given);
   };
   const received = receivePack(body(), Buffer.alloc(0), {
-    format: 'sha1',
-    limits: DEFAULT_PACK_LIMITS,
-    severities: DEFAULT_SEVERITIES,
-    memoryBytesMax: 0,
-    spoolFolder: scratchFolder('spool'),
-    readBase: async () => null,
+    ...byWorker(),
     memory,
     patienceMs: 20,
   });
@@ -62,12 +69,7 @@ for (const end of ['is good', 'is not what it announced', 'is refused when it ha
       yield bytes.subarray(100);
     };
     const receiving = receivePack(body(), Buffer.alloc(0), {
-      format: 'sha1',
-      limits: DEFAULT_PACK_LIMITS,
-      severities: DEFAULT_SEVERITIES,
-      memoryBytesMax: 0,
-      spoolFolder: scratchFolder('spool'),
-      readBase: async () => null,
+      ...byWorker(),
       makeRoom(taken) {
         told.push(taken);
         return () => told.push(-taken);

@@ -2,10 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { MemoryBudget } from '../base/mod.ts';
 import type { ChunkingParameters } from '../chunking/mod.ts';
 import type { ObjectFormat } from '../object/mod.ts';
-import { Admission } from './admission.ts';
+import { Admission, type AdmissionOptions } from './admission.ts';
 import type { CheckSeverities } from './check.ts';
 import type { ChunkedBlob, ChunkingOptions, ChunkPack } from './chunking-options.ts';
 import { largeInline, PackError } from './errors.ts';
@@ -18,7 +17,7 @@ import { type AppendedEntry, BaseEntries } from './thin-bases.ts';
 import type { VerifiedPack } from './verified-pack.ts';
 import { type Finished, PackWork, type WorkOptions } from './work.ts';
 
-export interface ReceiveOptions {
+export interface ReceiveOptions extends AdmissionOptions {
   readonly format: ObjectFormat;
   readonly limits: PackLimits;
   readonly severities: CheckSeverities;
@@ -36,15 +35,8 @@ export interface ReceiveOptions {
   readonly chunking?: ChunkingOptions | null;
   /** Whether a second thread resolves deltas too; undefined: when there is a core for it and no other pack is worked on. */
   readonly mayHaveHelp?: boolean;
-  /** Bounds what all packs that are worked on by workers hold together; undefined: nothing does. */
-  readonly memory?: MemoryBudget;
-  /** Told how much memory a large pack takes while it is worked on; calls what it got when that is over. */
-  readonly makeRoom?: (bytes: number) => () => void;
-  /** How long a pack that comes slowly may hold memory that others wait for. */
-  readonly patienceMs?: number;
   /** Told once when the pack has come whole and there is no room yet to work on it. */
   readonly onWait?: () => void;
-  readonly signal?: AbortSignal;
 }
 
 /** A pack that was received and verified, and where its bytes are until `dispose`. */

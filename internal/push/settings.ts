@@ -1,7 +1,7 @@
 import type { MemoryBudget } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
 import type { ChunkingParameters } from '../chunking/mod.ts';
-import type { PackLimits } from '../ingest/mod.ts';
+import type { PackLimits, ReceiveOptions } from '../ingest/mod.ts';
 import type { Severities } from '../object/mod.ts';
 import type { PackStore } from '../packstore/mod.ts';
 import type { ProtocolLimits } from '../protocol/mod.ts';
@@ -27,8 +27,8 @@ export interface PushSettings {
   readonly spoolFolder?: string;
   /** What all larger ones may hold together; undefined: as much as they like. */
   readonly memory?: MemoryBudget;
-  /** Told how much memory a large pack takes while it is worked on; what it got is called when that is over. */
-  readonly makeRoom?: (bytes: number) => () => void;
+  /** Makes room for large ones (internal/ingest). */
+  readonly makeRoom?: ReceiveOptions['makeRoom'];
   /** How large blobs are cut into chunks; null: they stay entries of their pack. */
   readonly chunking: ChunkingParameters | null;
   readonly createRepository: boolean;
