@@ -21,3 +21,17 @@ test('caches hold less by what large pushes take, each in proportion and never n
   first();
   assert.deepEqual(parts, [1, 1]);
 });
+
+test('what caches let go of for a very large push is collected before anything else is done, also what they would find again', async () => {
+  let held: object | null = { name: 'an index' };
+  let forgotten!: WeakRef<object>;
+  const cache = {
+    limitTo() {
+      if (held !== null) forgotten = new WeakRef(held);
+      held = null;
+    },
+  };
+  makingRoom([cache], 1 << 30)(256 << 20);
+  await new Promise(setImmediate);
+  assert.equal(forgotten.deref(), undefined);
+});

@@ -26,7 +26,8 @@ export function makingRoom(caches: readonly Limited[], cachesBytesMax: number): 
   return (bytes) => {
     let isHeld = true;
     take(bytes);
-    if (bytes >= COLLECTED_BYTES_MIN) collectGarbage();
+    // Not in this task: what a WeakRef was made of in it stays until its end.
+    if (bytes >= COLLECTED_BYTES_MIN) setImmediate(collectGarbage);
     return () => {
       if (isHeld) take(-bytes);
       isHeld = false;

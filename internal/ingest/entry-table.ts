@@ -1,7 +1,13 @@
 import { assert } from '../base/mod.ts';
 
-/** How many entries the table has room for at first; it doubles as entries really arrive, whatever the pack's header claims. */
+/** How many entries the table has room for at first; it widens as entries really arrive, whatever the pack's header claims. */
 const FIRST_CAPACITY = 64;
+/** With so many it widens by more than twice: memory that is not written yet is none, and every narrower table stands about as garbage. */
+const LEAP_ENTRIES_MIN = 1 << 16;
+const LEAP_FACTOR_MAX = 16;
+const LEAP_BYTES_MAX = 256 << 20;
+/** Bytes of a row besides its oid. */
+const NUMBERS_BYTES = 35;
 
 /** What several threads have of one table in shared memory. Each writes what it resolves, in rows of its own. */
 export interface SharedEntries {
@@ -18,12 +24,14 @@ export interface SharedEntries {
   readonly oids: Uint8Array;
 }
 
-/** One row an entry, in pack order, as typed arrays: about 75 bytes an entry. */
+/** One row an entry, in pack order, as typed arrays in one piece of memory: 55 bytes an entry of SHA-1. */
 export class EntryTable {
   readonly oidBytes: number;
   /** Its columns are in shared memory. */
   readonly isShared: boolean;
   count = 0;
+  /** How many there will be at most, as far as that is known. */
+  countMax = Infinity;
   /** First byte of the entry in the pack; the entry ends where the next begins. */
   offsets: Float64Array = new Float64Array(0);
   /** Entry type as in the pack: 1 to 4, 6 (`ofs` delta), 7 (`ref` delta). */
@@ -64,7 +72,7 @@ export class EntryTable {
 
   /** A new row; its index. */
   push(offset: number, type: number, headerBytes: number, streamSize: number): number {
-    if (this.count === this.offsets.length) this.#grow(this.count * 2);
+    if (this.count === this.offsets.length) this.#widen();
     const index = this.count++;
     this.offsets[index] = offset;
     this.types[index] = type;
@@ -77,21 +85,38 @@ export class EntryTable {
     return index;
   }
 
+  #widen(): void {
+    const { count } = this;
+    const leap = Math.min(LEAP_FACTOR_MAX * count, Math.floor(LEAP_BYTES_MAX / (NUMBERS_BYTES + this.oidBytes)));
+    const wanted = count < LEAP_ENTRIES_MIN ? 2 * count : Math.max(2 * count, leap);
+    this.#grow(Math.max(Math.min(wanted, this.countMax), count + 1));
+  }
+
   #grow(capacity: number): void {
-    const room = (bytes: number): ArrayBufferLike => (this.isShared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes));
-    const wider = <T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T => {
-      to.set(from);
-      return to;
+    const bytes = capacity * (NUMBERS_BYTES + this.oidBytes);
+    const memory = this.isShared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+    let at = 0;
+    const column = <T extends Float64Array | Uint8Array | Uint32Array>(
+      before: T,
+      make: new (memory: ArrayBufferLike, at: number, length: number) => T,
+      width = 1,
+    ): T => {
+      const wider = new make(memory, at, capacity * width);
+      wider.set(before);
+      at += wider.byteLength;
+      return wider;
     };
-    this.offsets = wider(this.offsets, new Float64Array(room(capacity * 8)));
-    this.types = wider(this.types, new Uint8Array(room(capacity)));
-    this.kinds = wider(this.kinds, new Uint8Array(room(capacity)));
-    this.headerBytes = wider(this.headerBytes, new Uint8Array(room(capacity)));
-    this.streamSizes = wider(this.streamSizes, new Float64Array(room(capacity * 8)));
-    this.sizes = wider(this.sizes, new Float64Array(room(capacity * 8)));
-    this.crcs = wider(this.crcs, new Uint32Array(room(capacity * 4)));
-    this.turns = wider(this.turns, new Uint32Array(room(capacity * 4)));
-    this.oids = wider<Buffer>(this.oids, Buffer.from(room(capacity * this.oidBytes)));
+    // The widest first, so that each begins at a multiple of its width.
+    this.offsets = column(this.offsets, Float64Array);
+    this.streamSizes = column(this.streamSizes, Float64Array);
+    this.sizes = column(this.sizes, Float64Array);
+    this.crcs = column(this.crcs, Uint32Array);
+    this.turns = column(this.turns, Uint32Array);
+    this.types = column(this.types, Uint8Array);
+    this.kinds = column(this.kinds, Uint8Array);
+    this.headerBytes = column(this.headerBytes, Uint8Array);
+    const oids = column<Uint8Array>(this.oids, Uint8Array, this.oidBytes);
+    this.oids = Buffer.from(memory, oids.byteOffset, oids.length);
   }
 
   /** Where the entry ends in the pack. */

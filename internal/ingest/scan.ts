@@ -118,6 +118,7 @@ export class PackScanner {
       throw new PackError(`pack announces ${count} objects, the limit is ${this.#limits.objectsMax}`, { count });
     }
     this.#announced = count;
+    this.entries.countMax = count;
     this.version = version;
     this.#offset = 12;
     return true;
