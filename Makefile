@@ -16,7 +16,7 @@ arguments = $(value ARGS)
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
-$(INSTALLED): package.json package-lock.json .npmrc devenv/install.sh devenv/node.sh devenv/postgres-binaries.ts
+$(INSTALLED): package.json package-lock.json .npmrc devenv/install.sh devenv/node.sh devenv/postgres-binaries.ts devenv/bundle-packages.ts
 	@devenv/install.sh
 
 .PHONY: install

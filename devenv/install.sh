@@ -16,7 +16,7 @@ if (($(node_major) < NODE_MAJOR_MIN)); then
   (($(node_major) >= NODE_MAJOR_MIN)) || fail "npm installed node@$NODE_MAJOR_MIN into .tools/, but it does not run: $(command -v node)"
 fi
 
-want=$(cat package.json package-lock.json .npmrc <(node -p 'process.version + process.platform + process.arch') | sha256sum)
+want=$(cat package.json package-lock.json .npmrc devenv/bundle-packages.ts <(node -p 'process.version + process.platform + process.arch') | sha256sum)
 if [ ! -e "$STAMP" ] || [ "$(cat "$STAMP")" != "$want" ]; then
   node -e 'const [own, { packages }] = ["./package.json", "./package-lock.json"].map((path) => require(path));
     for (const kind of ["dependencies", "devDependencies"]) require("node:assert").deepEqual(packages[""][kind], own[kind]);' 2>/dev/null ||
@@ -25,6 +25,7 @@ if [ ! -e "$STAMP" ] || [ "$(cat "$STAMP")" != "$want" ]; then
   # --no-save: which packages for other platforms a registry has is not the same everywhere, and npm would write what it finds into the lock
   npm install --no-save --no-audit --no-fund >&2
   node devenv/postgres-binaries.ts >/dev/null
+  node devenv/bundle-packages.ts || echo 'packages stay in as many files as they came: commands start later' >&2
   printf '%s' "$want" >"$STAMP"
 fi
 touch "$STAMP"

@@ -67,6 +67,19 @@ test('version', async () => {
   assert.match((await packhouse(['version'])).stdout, /^packhouse 0\.1\.0 /);
 });
 
+test('a verb loads what it needs, of large packages one file: 709 modules took most of its time', async () => {
+  const count = `import { registerHooks } from 'node:module';
+    let loaded = 0;
+    registerHooks({ load: (url, context, next) => (loaded++, next(url, context)) });
+    process.once('exit', () => process.stderr.write(\`\${loaded} modules\`));`;
+  const { code, stderr } = await packhouse(['repo', 'list'], {
+    NODE_OPTIONS: `--import=data:text/javascript;base64,${Buffer.from(count).toString('base64')}`,
+  });
+  assert.equal(code, 0, stderr);
+  const loaded = Number(/^(\d+) modules$/.exec(stderr)?.[1]);
+  assert.ok(loaded > 100 && loaded < 300, stderr);
+});
+
 test('what the caller wrote wrong exits with 2, what failed with 1', async () => {
   const usage = [
     [],
