@@ -212,6 +212,7 @@ function gitService(
           name,
           service,
           gitProtocol: context.gitProtocol,
+          userAgent: context.userAgent,
           sessionId: config.http.sessionId ? context.requestId : null,
           mayCreate: config.push.createRepository,
           onFirstPush: () => prepareWorker(),

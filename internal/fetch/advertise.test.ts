@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RepositoryView } from '../reach/mod.ts';
-import { type AdvertiseRequest, advertise } from './advertise.ts';
+import { type AdvertiseRequest, advertise, knowsSha256 } from './advertise.ts';
 import type { FetchSettings } from './settings.ts';
 
 const oid = Buffer.alloc(20, 1);
@@ -19,7 +19,7 @@ test('whoever is about to push a whole history is told of, and nobody else', asy
   const told: string[] = [];
   const ask = async (refs: readonly string[] | null, service: AdvertiseRequest['service'], mayCreate = true): Promise<void> => {
     const onFirstPush = (): void => void told.push(`${refs?.length} ${service}`);
-    const asked = { owner: 'o', name: 'r', service, gitProtocol: '', sessionId: null, mayCreate, onFirstPush };
+    const asked = { owner: 'o', name: 'r', service, gitProtocol: '', userAgent: '', sessionId: null, mayCreate, onFirstPush };
     await advertise(settingsOf(refs), asked);
   };
   await ask(null, 'git-receive-pack');
@@ -29,4 +29,11 @@ test('whoever is about to push a whole history is told of, and nobody else', asy
   await assert.rejects(ask(null, 'git-receive-pack', false), { code: 'repository-not-found' });
   await assert.rejects(ask(null, 'git-upload-pack'), { code: 'repository-not-found' });
   assert.deepEqual(told, []);
+});
+
+test('git knows of formats since 2.28', () => {
+  for (const agent of ['git/2.28.0', 'git/2.39.5 (Apple Git-154)', 'git/2.100.1', 'git/3.0.0'])
+    assert.ok(knowsSha256(agent), agent);
+  for (const agent of ['', 'git/2.27.1', 'git/1.99', 'git/2.0 (libgit2 1.7.1)', 'go-git/5.12', 'JGit/6.8', 'x git/2.40'])
+    assert.ok(!knowsSha256(agent), agent);
 });

@@ -6,6 +6,7 @@ import {
   encodeReceivePackAdvertisement,
   encodeUploadPackAdvertisement,
   encodeV2Advertisement,
+  isHiddenRef,
   lsRefsPieces,
   type V2LsRefsRequest,
 } from '../protocol/mod.ts';
@@ -17,8 +18,7 @@ export function visibleRefs(view: RepositoryView, hiddenRefs: readonly string[])
   return remembered(view, 'refs', () => {
     const refs: AdvertisedRef[] = [];
     for (const ref of view.refs.values()) {
-      if (hiddenRefs.some((prefix) => ref.name === prefix || ref.name.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`)))
-        continue;
+      if (isHiddenRef(ref.name, hiddenRefs)) continue;
       refs.push({ name: ref.name, oid: ref.oid.toString('hex'), peeled: ref.peeled?.toString('hex') ?? null });
     }
     return refs;
@@ -61,6 +61,15 @@ export function protocolVersion(header: string): 0 | 1 | 2 {
   return version;
 }
 
+/**
+ * Whether a client knows that there are formats: git since 2.28. Others (libgit2 calls itself git/2.0) would not read a line of 64 zeros, which a
+ * client of SHA-256 must find first.
+ */
+export function knowsSha256(userAgent: string): boolean {
+  const [, major, minor] = /^git\/(\d+)\.(\d+)/.exec(userAgent) ?? [];
+  return Number(major) > 2 || (Number(major) === 2 && Number(minor) >= 28);
+}
+
 /** `001f# service=git-receive-pack`, a line feed and a flush. */
 const SERVICE_LINE_BYTES = 0x1f + 4;
 
@@ -69,6 +78,7 @@ export interface AdvertiseRequest {
   readonly name: string;
   readonly service: 'git-upload-pack' | 'git-receive-pack';
   readonly gitProtocol: string;
+  readonly userAgent: string;
   /** Null: none is advertised. */
   readonly sessionId: string | null;
   /** Whether a push may create the repository: receive-pack then answers for one that does not exist. */
@@ -88,7 +98,7 @@ export async function advertise(settings: FetchSettings, request: AdvertiseReque
     const lines = { version: version === 1 ? 1 : 0, ...identity } as const;
     const bytes =
       view === null
-        ? encodeReceivePackAdvertisement({ ...lines, format: 'either', refs: [] })
+        ? encodeReceivePackAdvertisement({ ...lines, format: knowsSha256(request.userAgent) ? 'either' : 'sha1', refs: [] })
         : advertisement(view, request, version, () =>
             encodeReceivePackAdvertisement({ ...lines, format: view.format, refs: visibleRefs(view, settings.hiddenRefs) }),
           );

@@ -68,22 +68,11 @@ async function sparsePatterns(view: RepositoryView, expression: string): Promise
 }
 
 async function resolveBlob(view: RepositoryView, expression: string): Promise<Buffer | null> {
-  if (new RegExp(`^[0-9a-f]{${view.pool.graph.oidBytes * 2}}$`).test(expression)) {
-    const oid = Buffer.from(expression, 'hex');
-    return (await proveReached(view, oid))[0] === 1 ? oid : null;
-  }
   const colon = expression.indexOf(':');
-  const revision = colon < 0 ? expression : expression.slice(0, colon);
-  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) =>
-    view.refs.has(candidate),
-  );
-  const ref = revision === 'HEAD' ? view.refs.get(view.head) : name === undefined ? undefined : view.refs.get(name);
-  if (ref === undefined) return null;
-  const start = ref.peeled ?? ref.oid;
-  if (colon < 0) return start;
-  const commit = await view.pool.read(start);
-  if (commit?.kind !== KIND_COMMIT) return null;
-  let at: Buffer = parseCommit(commit.data, view.format).tree;
+  const start = await resolveRevision(view, colon < 0 ? expression : expression.slice(0, colon));
+  if (start === null || colon < 0) return start;
+  const root = await view.pool.read(start);
+  let at = root?.kind === KIND_COMMIT ? parseCommit(root.data, view.format).tree : start;
   const parts = expression.slice(colon + 1).split('/');
   for (const [i, part] of parts.entries()) {
     const tree = await view.pool.read(at);
@@ -94,4 +83,20 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
     at = Buffer.from(entry.oid);
   }
   return at;
+}
+
+/** An object of the repository by its oid, or what a ref leads to. */
+async function resolveRevision(view: RepositoryView, revision: string): Promise<Buffer | null> {
+  const { graph } = view.pool;
+  if (new RegExp(`^[0-9a-f]{${graph.oidBytes * 2}}$`, 'i').test(revision)) {
+    const oid = Buffer.from(revision, 'hex');
+    if ((await proveReached(view, oid))[0] === 0) return null;
+    const node = graph.find(oid);
+    return node < 0 ? oid : (graph.peel(node)?.oid ?? oid);
+  }
+  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) =>
+    view.refs.has(candidate),
+  );
+  const ref = revision === 'HEAD' ? view.refs.get(view.head) : name === undefined ? undefined : view.refs.get(name);
+  return ref === undefined ? null : (ref.peeled ?? ref.oid);
 }

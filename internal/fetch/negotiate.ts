@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import type { CommitGraph, RepositoryView } from '../reach/mod.ts';
-import { NodeSet, proveReached, reachedWithLog } from '../reach/mod.ts';
+import { NodeSet, proveReached } from '../reach/mod.ts';
 import type { FetchSettings } from './settings.ts';
 
 /** What a client wants, proven to be this repository's to give. */
@@ -38,25 +38,29 @@ export async function ownership(view: RepositoryView, settings: FetchSettings, n
     for (const hex of named) {
       const node = graph.findHex(hex);
       if (node >= 0 && reached.has(node)) continue;
-      const logged = await reachedOrLogged(view, settings);
+      const logged = (await withLog(view, settings)).reached();
       return (candidate) => logged.has(candidate);
     }
   }
   return (candidate) => reached.has(candidate);
 }
 
-async function reachedOrLogged(view: RepositoryView, settings: FetchSettings): Promise<NodeSet> {
-  const known = view.memo.get('logged') as { readonly nodes: NodeSet; readonly until: number } | undefined;
-  if (known !== undefined && known.until > performance.now()) return known.nodes;
+/** The repository as if what its refs have lately named were refs too. */
+async function withLog(view: RepositoryView, settings: FetchSettings): Promise<RepositoryView> {
+  const known = view.memo.get('logged') as { readonly view: RepositoryView; readonly until: number } | undefined;
+  // A state goes over to another view of the pool with what was remembered, and commits have other numbers there.
+  if (known?.view.pool === view.pool && known.until > performance.now()) return known.view;
   const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
-  const nodes = reachedWithLog(view, tips);
-  view.memo.set('logged', { nodes, until: performance.now() + Math.min(LOG_AGE_MS_MAX, settings.logRetentionSeconds * 1000) });
-  return nodes;
+  const logged = view.withTips(tips);
+  const until = performance.now() + Math.min(LOG_AGE_MS_MAX, settings.logRetentionSeconds * 1000);
+  view.memo.set('logged', { view: logged, until });
+  return logged;
 }
 
 /** Finds the wanted objects. What is not this repository's is answered alike, stored or not. @throws FetchRefusal */
 export async function resolveWants(
   view: RepositoryView,
+  settings: FetchSettings,
   owns: Ownership,
   wants: readonly string[],
   signal: AbortSignal,
@@ -65,12 +69,16 @@ export async function resolveWants(
   const oids = wants.map((hex) => Buffer.from(hex, 'hex'));
   const nodes = oids.map((oid) => graph.find(oid));
   const isOwned = nodes.map((node) => node >= 0 && owns(node));
+  let open = wants.map((_, i) => i).filter((i) => !isOwned[i]);
   // Another fork's commit takes the way of what is stored nowhere.
-  const proven = await proveReached(view, Buffer.concat(oids.filter((_, i) => !isOwned[i])), signal);
-  let at = 0;
-  wants.forEach((hex, i) => {
-    if (!isOwned[i] && proven[at++] === 0) throw notOurs(hex);
-  });
+  const prove = async (by: RepositoryView): Promise<void> => {
+    const proven = await proveReached(by, Buffer.concat(open.map((i) => oids[i]!)), signal);
+    open = open.filter((_, at) => proven[at] === 0);
+  };
+  if (open.length > 0) await prove(view);
+  // Trees and blobs of what was left behind: a partial clone asks for them long after it has got the commits.
+  if (open.length > 0 && settings.logRetentionSeconds > 0) await prove(await withLog(view, settings));
+  if (open.length > 0) throw notOurs(wants[open[0]!]!);
   return { nodes: nodes.filter((node) => node >= 0), objects: oids.filter((_, i) => nodes[i]! < 0) };
 }
 

@@ -9,13 +9,14 @@ import {
   encodeShallowInfo,
   encodeShallowUpdate,
   encodeWantedRefs,
+  isHiddenRef,
   NAK,
   type V0Request,
   type V2FetchRequest,
   type V2ObjectInfoRequest,
 } from '../protocol/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
-import { lsRefs, visibleRefs } from './advertise.ts';
+import { lsRefs } from './advertise.ts';
 import { commonCommits, FetchRefusal, isReady, ownership, resolveWants } from './negotiate.ts';
 import { readUploadRequest } from './requested.ts';
 import { sendPack } from './send-pack.ts';
@@ -76,7 +77,7 @@ async function serveV0(
 ): Promise<void> {
   if (request.wants.length === 0) return;
   const owns = await ownership(view, settings, [...request.wants, ...request.shallow, ...request.haves]);
-  const wants = await resolveWants(view, owns, request.wants, signal);
+  const wants = await resolveWants(view, settings, owns, request.wants, signal);
   const shallow = planShallow(view, owns, wants.nodes, request.shallow, request.deepen);
   if (shallow.update !== null) await sink.write(encodeShallowUpdate(shallow.update));
   if (request.end === 'none') return;
@@ -161,15 +162,16 @@ async function serveV2(
 ): Promise<void> {
   const framing = { sidebandAll: request.sidebandAll };
   const wantedRefs = request.wantRefs.map((name) => {
-    const ref = visibleRefs(view, settings.hiddenRefs).find((candidate) => candidate.name === name);
-    const oid = name === 'HEAD' ? view.headOid()?.toString('hex') : ref?.oid;
-    if (oid === undefined) throw new FetchRefusal(`unknown ref ${name}`);
-    return { name, oid };
+    const oid = name === 'HEAD' ? view.headOid() : isHiddenRef(name, settings.hiddenRefs) ? undefined : view.refs.get(name)?.oid;
+    if (!oid) throw new FetchRefusal(`unknown ref ${name}`);
+    return { name, oid: oid.toString('hex') };
   });
   const wantedOids = [...new Set([...request.wants, ...wantedRefs.map((ref) => ref.oid)])];
   if (wantedOids.length === 0 && !request.waitForDone) return;
-  const owns = await ownership(view, settings, [...wantedOids, ...request.shallow, ...request.haves]);
-  const wants = await resolveWants(view, owns, wantedOids, signal);
+  // Who wants nothing is about to push, on what is said to be common (git's push.negotiate): that must be what refs reach.
+  const named = wantedOids.length === 0 ? [] : [...wantedOids, ...request.shallow, ...request.haves];
+  const owns = await ownership(view, settings, named);
+  const wants = await resolveWants(view, settings, owns, wantedOids, signal);
   const common = commonCommits(view, owns, request.haves);
   const known = common.filter((node) => node >= 0);
   if (request.haves.length > 0 && !request.done) {

@@ -113,7 +113,9 @@ function refNode(view: RepositoryView, name: string): number {
     `refs/remotes/${name}`,
     `refs/remotes/${name}/HEAD`,
   ];
-  const found = candidates.map((candidate) => view.refs.get(candidate)).filter((ref) => ref !== undefined);
+  const found = candidates
+    .map((candidate) => view.refs.get(candidate === 'HEAD' ? view.head : candidate))
+    .filter((ref) => ref !== undefined);
   if (found.length !== 1) throw new FetchRefusal(`git upload-pack: ambiguous deepen-not: ${name}`);
   return view.pool.graph.find(found[0]!.oid);
 }

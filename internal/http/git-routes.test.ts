@@ -227,10 +227,22 @@ test('an error after the answer has begun cuts the connection and the server liv
   assert.equal((await fetch(`${server.url}/livez`)).status, 200);
 });
 
-test('a broken Authorization header asks for a better one', async () => {
-  await using server = await startServer(serviceWith({ authorize: thrower('assertion') }));
-  const headers = { Authorization: 'Bearer x' };
-  assert.equal((await fetch(`${server.url}/o/r/info/refs?service=git-upload-pack`, { headers })).status, 401);
+test('who sends a broken Authorization header is nobody, which is not the same as not to say who', async () => {
+  const seen: unknown[] = [];
+  await using server = await startServer(
+    serviceWith({
+      authorize: async (credentials) => {
+        seen.push(credentials);
+        if (credentials !== null) throw new PackhouseError('unauthenticated', 'who are you');
+        return { kind: 'anonymous' };
+      },
+    }),
+  );
+  const status = async (headers: Record<string, string>) =>
+    (await fetch(`${server.url}/o/r/info/refs?service=git-upload-pack`, { headers })).status;
+  assert.equal(await status({ Authorization: 'Bearer x' }), 401);
+  assert.equal(await status({}), 200);
+  assert.deepEqual(seen, [{ user: '', password: '' }, null]);
 });
 
 test('a small answer has a length and keeps the connection; a slow or large one is streamed', async () => {

@@ -121,10 +121,8 @@ async function admit(
   admitted: Admitted,
 ): Promise<RequestContext> {
   const { headers } = exchange.incoming;
-  const credentials = basicCredentials(headers.authorization);
-  if (credentials === 'unreadable') throw new PackhouseError('unauthenticated', 'the Authorization header is not valid Basic');
   const access: Access = name === 'git-receive-pack' ? 'write' : 'read';
-  const principal: Principal = await service.authorize(credentials, address, access);
+  const principal: Principal = await service.authorize(basicCredentials(headers.authorization), address, access);
   if (principal.kind === 'token') admitted.token(principal.id);
   const gitProtocol = headers['git-protocol'];
   return {
@@ -132,6 +130,7 @@ async function admit(
     log: exchange.log,
     signal: exchange.signal,
     gitProtocol: typeof gitProtocol === 'string' ? gitProtocol : '',
+    userAgent: headers['user-agent'] ?? '',
     principal,
   };
 }

@@ -27,6 +27,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** The `Git-Protocol` header as it came, '' when there is none. */
   readonly gitProtocol: string;
+  /** The `User-Agent` header as it came, '' when there is none. */
+  readonly userAgent: string;
   readonly principal: Principal;
 }
 

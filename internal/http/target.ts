@@ -72,13 +72,16 @@ function queryValue(target: string, key: string): string | null {
   return new URLSearchParams(query).get(key);
 }
 
-/** `null` without an Authorization header, `'unreadable'` for another scheme or a broken one. RFC 7617; the user may be empty. */
-export function basicCredentials(header: string | undefined): Credentials | null | 'unreadable' {
+/** What another scheme or a broken header carries: nobody's, which matters only where somebody asks. */
+const NOBODYS: Credentials = { user: '', password: '' };
+
+/** `null` without an Authorization header. RFC 7617; the user may be empty. */
+export function basicCredentials(header: string | undefined): Credentials | null {
   if (header === undefined) return null;
   const match = /^basic +([A-Za-z0-9+/]+={0,2}) *$/i.exec(header);
-  if (match === null) return 'unreadable';
+  if (match === null) return NOBODYS;
   const text = Buffer.from(match[1] as string, 'base64').toString('utf8');
   const colon = text.indexOf(':');
-  if (colon < 0 || text.includes('\0')) return 'unreadable';
+  if (colon < 0 || text.includes('\0')) return NOBODYS;
   return { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }

@@ -61,13 +61,16 @@ export function encodeReceivePackAdvertisement(input: ReceivePackAdvertisement):
   );
 }
 
-/** The answer to `GET info/refs?service=git-upload-pack` in protocol v2 (gitprotocol-v2, "Capability Advertisement"): no service line. */
+/**
+ * The answer to `GET info/refs?service=git-upload-pack` in protocol v2 (gitprotocol-v2, "Capability Advertisement"): no service line.
+ * As by git's default no `ref-in-want`, though it is served: a client that names refs gets nothing when one of them has been deleted since it was listed.
+ */
 export function encodeV2Advertisement(input: V2Advertisement): Buffer {
   const lines = [
     'version 2',
     `agent=${input.agent}`,
     'ls-refs=unborn',
-    `fetch=shallow wait-for-done filter ref-in-want sideband-all${input.packfileUris ? ' packfile-uris' : ''}`,
+    `fetch=shallow wait-for-done filter sideband-all${input.packfileUris ? ' packfile-uris' : ''}`,
     'server-option',
     `object-format=${input.format}`,
     ...(input.sessionId === null ? [] : [`session-id=${input.sessionId}`]),

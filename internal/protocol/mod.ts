@@ -24,7 +24,7 @@ export { ProtocolError, type ProtocolErrorCode } from './errors.ts';
 export type { FetchLimits } from './fetch-args.ts';
 export { type FilterLimits, parseFilterSpec } from './filter-spec.ts';
 export { type ReceiveParserOptions, ReceiveRequestParser } from './receive-request.ts';
-export { isPushableRefName, type RefNameFault, refNameFault } from './ref-name.ts';
+export { isHiddenRef, isPushableRefName, type RefNameFault, refNameFault, tooLongForGit } from './ref-name.ts';
 export { encodeReport, type ReportOptions } from './report.ts';
 export {
   type AckKind,

@@ -55,6 +55,11 @@ export class ReceiveRequestParser {
     if (!this.#isDone()) throw truncated();
   }
 
+  /** Whether the client reads all that it is told in bands, as far as the request has come. */
+  get sideband(): boolean {
+    return this.#capabilities.has('side-band-64k');
+  }
+
   /** What was pushed behind the request: the pack's first bytes. To be taken once. */
   rest(): Buffer {
     assert(this.#isDone(), 'the rest is known once the request is whole');
@@ -138,7 +143,7 @@ export class ReceiveRequestParser {
       shallow: this.#shallow,
       format,
       reportStatus: capabilities.has('report-status-v2') ? 2 : capabilities.has('report-status') ? 1 : 0,
-      sideband: capabilities.has('side-band-64k'),
+      sideband: this.sideband,
       quiet: capabilities.has('quiet'),
       atomic: capabilities.has('atomic'),
       pushOptions: this.#pushOptions,

@@ -39,3 +39,20 @@ export function refNameFault(name: string, options: { readonly allowOneLevel?: b
 export function isPushableRefName(name: string): boolean {
   return name.startsWith('refs/') && refNameFault(name.slice('refs/'.length)) === null;
 }
+
+/** The longest component of a ref name that git stores, where it has room for `.lock`: its clones make a file of each ref. */
+const LAST_COMPONENT_BYTES_MAX = 250;
+const COMPONENT_BYTES_MAX = 255;
+
+/** Whether git could not make the file of a ref: whoever fetches it then fails. */
+export function tooLongForGit(name: string): boolean {
+  const components = name.split('/');
+  return (
+    (components.pop() ?? '').length > LAST_COMPONENT_BYTES_MAX || components.some(({ length }) => length > COMPONENT_BYTES_MAX)
+  );
+}
+
+/** Whether a name is, or is below, one of the prefixes that clients neither see nor may push to. */
+export function isHiddenRef(name: string, hiddenRefs: readonly string[]): boolean {
+  return hiddenRefs.some((prefix) => name === prefix || name.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`));
+}

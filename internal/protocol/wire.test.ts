@@ -218,7 +218,7 @@ describe('git fetches', () => {
     const told = await git(['-C', 'fetch-2', 'fetch', ...options, url, 'refs/heads/main'], { fails: true });
     assert.match(told, /remote error: upload-pack: not our ref a{40}/);
     assert.ok(asked);
-    assert.deepEqual([...asked.wants, ...asked.wantRefs], ['refs/heads/main'], 'asked by name');
+    assert.deepEqual([asked.wants, asked.wantRefs], [[A], []]);
     assert.deepEqual(asked.haves, [tip]);
     assert.deepEqual(
       [asked.deepen.depth, asked.filter, asked.serverOptions],

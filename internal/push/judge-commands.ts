@@ -1,4 +1,4 @@
-import { isPushableRefName, type RefCommand } from '../protocol/mod.ts';
+import { isHiddenRef, isPushableRefName, type RefCommand, tooLongForGit } from '../protocol/mod.ts';
 import type { RepositoryView } from '../reach/mod.ts';
 
 /** One command of a push on its way: `error` is set by the first stage that refuses it, in the words that the client will see. */
@@ -20,12 +20,6 @@ export function isZero(oid: string): boolean {
   return ZERO.test(oid);
 }
 
-export function isHidden(name: string, hiddenRefs: readonly string[]): boolean {
-  return hiddenRefs.some(
-    (prefix) => name === prefix || (name.startsWith(prefix) && (prefix.endsWith('/') || name[prefix.length] === '/')),
-  );
-}
-
 /** What can be said of commands before anything else is known: names, duplicates (the first wins), hidden refs, HEAD's branch, too many. */
 export function judgeCommands(commands: readonly RefCommand[], view: RepositoryView, options: JudgeOptions): Verdict[] {
   const seen = new Set<string>();
@@ -33,11 +27,14 @@ export function judgeCommands(commands: readonly RefCommand[], view: RepositoryV
   return commands.map((command) => {
     const verdict: Verdict = { command, error: null };
     if (!isPushableRefName(command.ref)) verdict.error = 'funny refname';
-    else if (isHidden(command.ref, options.hiddenRefs)) {
+    else if (isHiddenRef(command.ref, options.hiddenRefs)) {
       verdict.error = isZero(command.new) ? 'deny deleting a hidden ref' : 'deny updating a hidden ref';
     } else if (seen.has(command.ref)) verdict.error = 'multiple updates for ref not allowed';
     else if (deletesHead(command, view)) verdict.error = 'deletion of the current branch prohibited';
-    else if (!isZero(command.new) && !view.refs.has(command.ref) && --room < 0) verdict.error = 'too many refs in the repository';
+    else if (!isZero(command.new) && !view.refs.has(command.ref)) {
+      if (tooLongForGit(command.ref)) verdict.error = 'failed to update ref';
+      else if (--room < 0) verdict.error = 'too many refs in the repository';
+    }
     seen.add(command.ref);
     return verdict;
   });

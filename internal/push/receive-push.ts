@@ -2,7 +2,7 @@ import { codeOf, failpoint, messageOf, PackhouseError } from '../base/mod.ts';
 import type { Pack } from '../catalog/mod.ts';
 import { type IncomingReader, type ReceivedPack, receivePack, unresolvedDeltas } from '../ingest/mod.ts';
 import { KIND_COMMIT, oidLength } from '../object/mod.ts';
-import { encodeError, type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
+import { type ReceiveRequest, ReceiveRequestParser } from '../protocol/mod.ts';
 import { checkConnectivity, proveReached, type RepositoryView } from '../reach/mod.ts';
 import { BodyEnd } from './body-end.ts';
 import { catalogCommand, chosenHead, rawOid } from './catalog-commands.ts';
@@ -15,7 +15,7 @@ import { type PlacedPack, placePack } from './place-pack.ts';
 import { proveAgain, refuseIncomplete } from './prove-again.ts';
 import { PushView } from './push-view.ts';
 import { FAULT_TEXT, isFault, isMalformed, refusalOf } from './refusal.ts';
-import { tellOfWait, tellUser, withKeepalive, writeReport } from './report.ts';
+import { tellError, tellOfWait, tellUser, withKeepalive, writeReport } from './report.ts';
 import type { AnswerSink, PushRequest, PushSettings } from './settings.ts';
 import { unknownOlds } from './unknown-olds.ts';
 
@@ -47,16 +47,15 @@ export async function receivePush(
   if (view === null && !configured.createRepository)
     throw new PackhouseError('repository-not-found', `no repository ${push.owner}/${push.name}`);
   const chunks = body[Symbol.asyncIterator]();
-  let read: { request: ReceiveRequest; rest: Buffer };
+  const parser = new ReceiveRequestParser({ format: view?.format ?? null, limits: configured.protocolLimits });
+  let request: ReceiveRequest;
   try {
-    read = await readRequest(chunks, view, configured);
-    if (read.request.commands.length > 0) view ??= await createRepository(configured, push, read.request);
+    request = await readRequest(chunks, parser);
+    if (request.commands.length > 0) view ??= await createRepository(configured, push, request);
   } catch (error) {
     if (!isMalformed(error)) throw error;
-    await sink.write(encodeError(messageOf(error)));
-    return sink.end();
+    return tellError(parser.sideband, sink, messageOf(error));
   }
-  const { request, rest } = read;
   if (view === null || request.commands.length === 0) return sink.end();
 
   // Decided once: a thin pack for the store is completed while it is received.
@@ -70,7 +69,7 @@ export async function receivePush(
       unpacked = await withKeepalive(
         request,
         sink,
-        () => unpack(settings, push, current, request, verdicts, pause, rest, () => tellOfWait(request, sink)),
+        () => unpack(settings, push, current, request, verdicts, pause, parser.rest(), () => tellOfWait(request, sink)),
         () => pause.ended,
       );
     }
@@ -126,17 +125,12 @@ function tellOfFault(settings: PushSettings, { requestId }: PushRequest, { repor
   settings.onFault?.(error, requestId);
 }
 
-async function readRequest(
-  chunks: AsyncIterator<Buffer>,
-  view: RepositoryView | null,
-  settings: PushSettings,
-): Promise<{ request: ReceiveRequest; rest: Buffer }> {
-  const parser = new ReceiveRequestParser({ format: view?.format ?? null, limits: settings.protocolLimits });
+async function readRequest(chunks: AsyncIterator<Buffer>, parser: ReceiveRequestParser): Promise<ReceiveRequest> {
   for (;;) {
     const { value, done } = await chunks.next();
     if (done) parser.end();
     const request = parser.push(value);
-    if (request !== null) return { request, rest: parser.rest() };
+    if (request !== null) return request;
   }
 }
 

@@ -1,6 +1,6 @@
 import { failpoint } from '../base/mod.ts';
-import { BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, SIDEBAND_64K_PAYLOAD_BYTES } from '../pktline/mod.ts';
-import { encodeReport, type ReceiveRequest } from '../protocol/mod.ts';
+import { BAND_ERROR, BAND_PROGRESS, encodeSideband, FLUSH, KEEPALIVE, SIDEBAND_64K_PAYLOAD_BYTES } from '../pktline/mod.ts';
+import { encodeError, encodeReport, type ReceiveRequest } from '../protocol/mod.ts';
 import type { Verdict } from './judge-commands.ts';
 import type { AnswerSink } from './settings.ts';
 
@@ -27,6 +27,12 @@ export async function withKeepalive<T>(
 export async function tellUser(request: ReceiveRequest, sink: AnswerSink, lines: readonly string[]): Promise<void> {
   if (!request.sideband || lines.length === 0) return;
   await sink.write(encodeSideband(BAND_PROGRESS, lines.map((line) => `${line}\n`).join(''), SIDEBAND_64K_PAYLOAD_BYTES));
+}
+
+/** Answers a request that is none. A client that has asked for a sideband reads nothing beside it. */
+export async function tellError(sideband: boolean, sink: AnswerSink, reason: string): Promise<void> {
+  await sink.write(sideband ? encodeSideband(BAND_ERROR, `${reason}\n`, SIDEBAND_64K_PAYLOAD_BYTES) : encodeError(reason));
+  return sink.end();
 }
 
 /** Tells a user whose pack has come why nothing happens yet. */

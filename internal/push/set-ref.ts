@@ -1,7 +1,7 @@
 import { codeOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
 import { isPushableRefName } from '../protocol/mod.ts';
-import { type Repositories, type RepositoryView, reachedWithLog } from '../reach/mod.ts';
+import type { Repositories, RepositoryView } from '../reach/mod.ts';
 import { peelTips } from './peel.ts';
 
 export interface SetRefSettings {
@@ -49,7 +49,7 @@ async function setOnce(
   const { graph, poolId } = view.pool;
   const logged = await catalog.history.restorable(poolId, view.id, retentionMs);
   const node = hex.length === 2 * graph.oidBytes ? graph.findHex(hex) : -1;
-  if (node < 0 || !reachedWithLog(view, logged).has(node))
+  if (node < 0 || !view.withTips(logged).reached().has(node))
     throw new PackhouseError('object-missing', `${hex} is no commit or tag of this repository's history`, { oid: hex });
   if (ref.startsWith('refs/heads/') && !graph.isCommit(node))
     throw new PackhouseError('ref-invalid', `${ref} is a branch, ${hex} no commit`);

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/mod.ts';
 import type { RefCommand } from '../protocol/mod.ts';
-import { type RepositoryView, reachedWithLog } from '../reach/mod.ts';
+import type { RepositoryView } from '../reach/mod.ts';
 import { isZero } from './judge-commands.ts';
 
 const LOGGED_TIPS_MAX = 10_000;
@@ -25,7 +25,7 @@ export async function unknownOlds(
   );
   if (doubtful.length === 0) return new Set();
   const tips = await catalog.loggedTips(view.pool.poolId, view.id, CENTURY_SECONDS, LOGGED_TIPS_MAX);
-  const logged = reachedWithLog(view, tips);
+  const logged = view.withTips(tips).reached();
   const named = new Set(tips.map((tip) => tip.toString('hex')));
   return new Set(doubtful.map(({ old }) => old).filter((old) => !named.has(old) && !logged.has(graph.findHex(old))));
 }

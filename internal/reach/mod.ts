@@ -10,7 +10,7 @@ export { CommitGraph } from './graph.ts';
 export { flood, NodeSet } from './marks.ts';
 export type { PackReach } from './pack-reach.ts';
 export { PoolView } from './pool-view.ts';
-export { proveReached, reachedWithLog } from './prove.ts';
+export { proveReached } from './prove.ts';
 export { Repositories } from './repositories.ts';
 export { type PackPart, RepositoryView, tipsWithin } from './repository-view.ts';
 export { diffTree, listTree, type TreeSource } from './tree-walk.ts';

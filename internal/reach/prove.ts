@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import { KIND_BLOB, KIND_TREE, OidMap } from '../object/mod.ts';
-import { flood, NodeSet } from './marks.ts';
+import type { NodeSet } from './marks.ts';
 import type { Closure, PackPart, RepositoryView } from './repository-view.ts';
 import { listTree } from './tree-walk.ts';
 
@@ -126,16 +126,4 @@ export async function rootsOf(
   commits.sort((a, b) => graph.time(b) - graph.time(a));
   for (const node of commits) roots.push({ oid: Buffer.from(graph.target(node)), kind: KIND_TREE });
   return roots;
-}
-
-/** Commits and tags that refs reach or, within the retention of the push log, have reached. */
-export function reachedWithLog(view: RepositoryView, loggedTips: readonly Buffer[]): NodeSet {
-  const { graph } = view.pool;
-  const reached = view.reached();
-  const lost = loggedTips.map((tip) => graph.find(tip)).filter((node) => node >= 0 && !reached.has(node));
-  if (lost.length === 0) return reached;
-  const nodes = new NodeSet();
-  for (const ref of view.refs.values()) flood(graph, nodes, graph.find(ref.oid));
-  for (const node of lost) flood(graph, nodes, node);
-  return nodes;
 }

@@ -103,27 +103,37 @@ export class RepositoryView {
     return view;
   }
 
+  /** This state with another view of the pool or other refs. */
+  #copy(pool: PoolView, refs: LayeredRefs): RepositoryView {
+    const state = {
+      id: this.id,
+      poolId: pool.poolId,
+      format: this.format,
+      head: this.headChosen ? this.head : null,
+      private: this.private,
+      snapshot: this.snapshot,
+      full: false,
+      refs: [],
+      newPacks: [],
+      removedPacks: [],
+      sweepEpoch: this.sweepEpoch,
+    };
+    return new RepositoryView(this.owner, this.name, pool, state, refs);
+  }
+
+  /** The same as if those raw oids, which the log of pushes has of its refs, were refs too: only for telling what is reached. Itself when they are. */
+  withTips(tips: readonly Buffer[]): RepositoryView {
+    const lost = tips.filter((tip) => !this.reached().has(this.pool.graph.find(tip)));
+    if (lost.length === 0) return this;
+    return this.#copy(
+      this.pool,
+      this.refs.with(lost.map((oid, i) => ({ name: `logged/${i}`, oid, peeled: null, createdPush: 0 }))),
+    );
+  }
+
   /** The same state on another view of the pool, which shows at least what this one does. */
   on(pool: PoolView): RepositoryView {
-    const view = new RepositoryView(
-      this.owner,
-      this.name,
-      pool,
-      {
-        id: this.id,
-        poolId: pool.poolId,
-        format: this.format,
-        head: this.headChosen ? this.head : null,
-        private: this.private,
-        snapshot: this.snapshot,
-        full: false,
-        refs: [],
-        newPacks: [],
-        removedPacks: [],
-        sweepEpoch: this.sweepEpoch,
-      },
-      this.refs,
-    );
+    const view = this.#copy(pool, this.refs);
     // Part of a pack that may not be shown any more is of no use.
     if (this.closure?.part === null) view.closure = this.closure;
     for (const [key, value] of this.memo) view.memo.set(key, value);

@@ -214,15 +214,20 @@ function describePrivacy(server: () => TestServer, servesLog: boolean): void {
       });
 
       test(`of this repository, left behind by a forced push, is ${servesLog ? 'served' : 'not served'} to who names it`, async () => {
-        const old = commitBody(EMPTY_TREE, [mine], 'old\n');
+        const file = 'left behind\n';
+        const tree = treeBody([['100644', 'f', oidOf('blob', file)]]);
+        const old = commitBody(oidOf('tree', tree), [mine], 'old\n');
         const next = commitBody(EMPTY_TREE, [mine], 'new\n');
         const [from, to] = [oidOf('commit', old), oidOf('commit', next)];
-        const push = (update: RefUpdate, commit: Buffer) =>
-          sendPush(url, [update], buildPack([entry('tree', ''), entry('commit', commit)]));
-        assert.equal(refusalOf(await push([ZERO_OID, from, 'refs/heads/moved'], old)), undefined);
-        assert.equal(refusalOf(await push([from, to, 'refs/heads/moved'], next)), undefined);
-        const answer = (await sendFetch(url, fetchCommand([from]))).body.toString('latin1');
-        assert.match(answer, servesLog ? /PACK/ : new RegExp(`not our ref ${from}`));
+        const push = (update: RefUpdate, ...entries: Parameters<typeof buildPack>[0]) =>
+          sendPush(url, [update], buildPack(entries));
+        const whole = [entry('blob', file), entry('tree', tree), entry('commit', old)];
+        assert.equal(refusalOf(await push([ZERO_OID, from, 'refs/heads/moved'], ...whole)), undefined);
+        assert.equal(refusalOf(await push([from, to, 'refs/heads/moved'], entry('tree', ''), entry('commit', next))), undefined);
+        for (const oid of [from, oidOf('tree', tree), oidOf('blob', file)]) {
+          const answer = (await sendFetch(url, fetchCommand([oid]))).body.toString('latin1');
+          assert.match(answer, servesLog ? /PACK/ : new RegExp(`not our ref ${oid}`));
+        }
       });
 
       test('pushed again by who has its bytes, is taken and served without a word', async () => {
