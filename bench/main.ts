@@ -44,11 +44,11 @@ interface Options {
 const USUAL = { commits: 3000, files: 1500, refs: 240 };
 const QUICK = { commits: 400, files: 200, refs: 40 };
 const USUAL_EFFORT: Effort = { rounds: 5, reads: 12, pushes: 40, pushesPerClient: 20 };
-const QUICK_EFFORT: Effort = { rounds: 2, reads: 6, pushes: 20, pushesPerClient: 5 };
+const QUICK_EFFORT: Effort = { rounds: 2, reads: 4, pushes: 5, pushesPerClient: 2 };
 const USUAL_USER_EFFORT: UserEffort = { rounds: 3, commands: 8, pushesPerClient: 8 };
-const QUICK_USER_EFFORT: UserEffort = { rounds: 1, commands: 2, pushesPerClient: 2 };
+const QUICK_USER_EFFORT: UserEffort = { rounds: 1, commands: 1, pushesPerClient: 1 };
 const USUAL_GROWTH = { commits: 100, refs: 50, packBytes: 2 ** 20, rounds: 3, requests: 10 };
-const QUICK_GROWTH = { commits: 10, refs: 10, packBytes: 2 ** 16, rounds: 2, requests: 5 };
+const QUICK_GROWTH = { commits: 10, refs: 10, packBytes: 2 ** 16, rounds: 1, requests: 4 };
 /** Pushes of everything to a process that has taken one, for the median. */
 const WARM_PUSHES = 3;
 /** Of both servers' first ones together; those of larger repositories are not repeated. */

@@ -20,7 +20,7 @@ export { seededBytes, seededRandom, syntheticHistory } from './history.ts';
 export { bigBlobPack, MALFORMED_PACKS, SOUND_PACK } from './malformed-packs.ts';
 export { type Mutant, mutants } from './mutate.ts';
 export { npmHistory } from './npm-history.ts';
-export { describeOnStores } from './on-stores.ts';
+export { describeOnAStore, describeOnStores } from './on-stores.ts';
 export { buildDelta, buildPack, commitBody, type DeltaOp, entry, ofsDelta, oidOf, refDelta, treeBody } from './pack-builder.ts';
 export { PostgresProxy, type QueryFault } from './postgres-proxy.ts';
 export {

@@ -4,7 +4,7 @@ import {
   buildDelta,
   buildPack,
   commitBody,
-  describeOnStores,
+  describeOnAStore,
   entry,
   fetchCommand,
   git,
@@ -24,7 +24,7 @@ import { branch, made, packOf } from './isolation-testing.ts';
 /** Small packs stay in PostgreSQL, or none does. */
 for (const tier of ['tail', 'store']) {
   const env: Record<string, string> = tier === 'tail' ? {} : { PACKHOUSE_PUSH_TAIL_BYTES_MAX: '1' };
-  describeOnStores(`forks whose packs are ${tier} packs`, { env }, (server) => {
+  describeOnAStore(`forks whose packs are ${tier} packs`, { env }, (server) => {
     describeFetches(server);
   });
 }

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import {
-  describeOnStores,
+  describeOnAStore,
   FastImport,
   git,
   scratchFolder,
@@ -31,7 +31,7 @@ interface Copy {
 
 const ENV = { PACKHOUSE_CHUNKING_THRESHOLD: '8MiB', PACKHOUSE_PUSH_TAIL_BYTES_MAX: '64KiB' };
 
-describeOnStores('what the tools say of a repository', { env: ENV }, (server) => {
+describeOnAStore('what the tools say of a repository', { env: ENV }, (server) => {
   let local: string;
   const large = seededBytes(12, 9 << 20);
   before(async () => {

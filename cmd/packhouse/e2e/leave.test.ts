@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  describeOnStores,
+  describeOnAStore,
   git,
   makeRepository,
   reachableObjects,
@@ -15,7 +15,7 @@ import {
 
 const WITH_GIT = { PATH: process.env.PATH ?? '', PACKHOUSE_REFS_HIDDEN: 'refs/hidden' };
 
-describeOnStores('a repository that is taken in and given back', { env: WITH_GIT }, (server) => {
+describeOnAStore('a repository that is taken in and given back', { env: WITH_GIT }, (server) => {
   const run = async (...args: string[]): Promise<string> => {
     const { code, stdout, stderr } = await server().packhouse(...args);
     assert.equal(code, 0, stderr);
@@ -132,7 +132,7 @@ describeOnStores('a repository that is taken in and given back', { env: WITH_GIT
   });
 });
 
-describeOnStores('without git', {}, (server) => {
+describeOnAStore('without git', {}, (server) => {
   test('a repository is given back unchecked, and none is taken in', async () => {
     const source = await syntheticHistory({ commits: 3, seed: 8 }).into();
     await git(['push', '-q', `${server().url}/no/git.git`, 'main'], { cwd: source });

@@ -4,7 +4,7 @@ import {
   bigBlobPack,
   buildPack,
   commitBody,
-  describeOnStores,
+  describeOnAStore,
   entry,
   fetchCommand,
   git,
@@ -27,7 +27,7 @@ const EMPTY_TREE = oidOf('tree', '');
 /** The largest thing that a pack may make the server hold is far below what these packs claim. */
 const PEAK_BYTES_MAX = 640 * MIB;
 
-describeOnStores('a malformed pack is refused in a form that git shows', {}, (server) => {
+describeOnAStore('a malformed pack is refused in a form that git shows', {}, (server) => {
   let url: string;
 
   /** Everything that a push can change. */

@@ -5,7 +5,7 @@ import {
   buildPack,
   commitBody,
   DELIM_PACKET,
-  describeOnStores,
+  describeOnAStore,
   entry,
   FLUSH_PACKET,
   fetchCommand,
@@ -40,7 +40,7 @@ function anonymous(answer: WireAnswer, ...oids: readonly string[]): string {
 for (const servesLog of [true, false]) {
   const env = { PACKHOUSE_FETCH_SERVE_LOG_VALUES: String(servesLog) };
   const name = `an object of another repository, log values ${servesLog ? 'served' : 'not served'}`;
-  describeOnStores(name, { env }, (server) => describePrivacy(server, servesLog));
+  describeOnAStore(name, { env }, (server) => describePrivacy(server, servesLog));
 }
 
 function describePrivacy(server: () => TestServer, servesLog: boolean): void {
