@@ -162,18 +162,22 @@ export function graphBlocksQuery(poolId: number, packIds: readonly number[]): st
   return `select pack_id, records from graph_blocks where pool_id = ${wholeNumbers([poolId])} and pack_id in (${ids}) order by pack_id, ordinal`;
 }
 
-/** Old values of this repository's own refs that the push log still has, newest first. */
+/**
+ * Old values of this repository's own refs that the push log still has, newest first: of so many seconds, as far as the last sweep counted them; null: all.
+ */
 export async function loggedTips(
   db: Queryable,
   poolId: number,
   repositoryId: number,
-  sinceSeconds: number,
+  sinceSeconds: number | null,
   limit: number,
 ): Promise<Buffer[]> {
   const { rows } = await db.query<{ old_oid: Buffer }>({
     name: 'logged-tips',
     text: `select u.old_oid from ref_updates u join pushes s on s.pool_id = u.pool_id and s.id = u.push_id
-      where u.pool_id = $1 and u.repository_id = $2 and u.old_oid is not null and s.pushed_at > now() - make_interval(secs => $3)
+      where u.pool_id = $1 and u.repository_id = $2 and u.old_oid is not null
+        and ($3::float8 is null or s.pushed_at > greatest(now() - make_interval(secs => $3::float8),
+          (select w.kept_since from pool_sweeps w where w.pool_id = $1)))
       order by u.push_id desc limit $4`,
     values: [poolId, repositoryId, sinceSeconds, limit],
   });

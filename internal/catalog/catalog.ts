@@ -246,8 +246,8 @@ export class Catalog {
     return rows.map((row) => ({ packId: row.pack_id, records: row.records }));
   }
 
-  /** Values that this repository's refs have had and lost within the last `sinceSeconds`, newest first. */
-  async loggedTips(poolId: number, repositoryId: number, sinceSeconds: number, limit: number): Promise<Buffer[]> {
+  /** Values that this repository's refs have had and lost within the last `sinceSeconds`, as far as a sweep has counted them, newest first; null: ever. */
+  async loggedTips(poolId: number, repositoryId: number, sinceSeconds: number | null, limit: number): Promise<Buffer[]> {
     this.statements++;
     return reading.loggedTips(this.#pool, poolId, repositoryId, sinceSeconds, limit);
   }

@@ -320,11 +320,15 @@ describe('a push that is published', () => {
     await publish(catalog, repository, [create(MAIN, A)]);
     await publish(catalog, repository, [update(MAIN, A, B)]);
     await publish(catalog, repository, [update(MAIN, B, C)]);
-    const tips = (seconds: number, limit: number) => catalog.loggedTips(repository.poolId, repository.id, seconds, limit);
+    const tips = (seconds: number | null, limit: number) => catalog.loggedTips(repository.poolId, repository.id, seconds, limit);
     assert.deepEqual(await tips(3600, 10), [B, A]);
     assert.deepEqual(await tips(3600, 1), [B]);
     assert.deepEqual(await catalog.loggedTips(repository.poolId, repository.id + 1000, 3600, 10), []);
     await query(`update pushes set pushed_at = now() - interval '2 hours' where pool_id = ${repository.poolId}`);
     assert.deepEqual(await tips(3600, 10), []);
+    assert.deepEqual(await tips(3 * 3600, 10), [B, A]);
+    await query(`insert into pool_sweeps values (${repository.poolId}, now(), now() - interval '1 hour', 0, 0)`);
+    assert.deepEqual(await tips(3 * 3600, 10), [], 'a sweep has not counted them');
+    assert.deepEqual(await tips(null, 10), [B, A], 'what it has ever had');
   });
 });

@@ -236,7 +236,7 @@ export class AnswerCache {
     for (const oid of wants.objects) hash.update(oid);
     hash.update(request.includeTag ? tagsOf(view) : '');
     // In a pool that is shared the copies that are sent hang on what this repository's refs reach.
-    const refs = (await view.pool.isShared()) ? this.#number(view.refs) : 0;
+    const refs = (await view.pool.isShared()) ? this.#number(wants.by.refs) : 0;
     const flags = `${request.thinPack} ${request.ofsDelta}`;
     return `${this.#number(view.pool)} ${view.id} ${refs} ${wants.objects.length} ${flags} ${hash.digest('base64')}`;
   }

@@ -1,4 +1,4 @@
-import { KIND_BLOB, KIND_COMMIT, KIND_TREE, kindNumber, kindOfMode, parseCommit, treeEntries } from '../object/mod.ts';
+import { KIND_BLOB, KIND_TREE, kindNumber, kindOfMode, treeEntries } from '../object/mod.ts';
 import type { FilterSpec } from '../protocol/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 import { FetchRefusal } from './negotiate.ts';
@@ -44,8 +44,15 @@ export async function compileFilter(view: RepositoryView, spec: FilterSpec | nul
     case 'sparse:oid':
       return { ...NO_FILTER, byTable: false, sparse: [await sparsePatterns(view, spec.blob)] };
     case 'combine':
-      return combine(await Promise.all(spec.filters.map((filter) => compileFilter(view, filter))));
+      return combine(await compileEach(view, spec.filters));
   }
+}
+
+/** One after the other: there may be a thousand, and each may prove and read. */
+async function compileEach(view: RepositoryView, specs: readonly FilterSpec[]): Promise<ObjectFilter[]> {
+  const filters: ObjectFilter[] = [];
+  for (const spec of specs) filters.push(await compileFilter(view, spec));
+  return filters;
 }
 
 function combine(filters: readonly ObjectFilter[]): ObjectFilter {
@@ -71,8 +78,9 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
   const colon = expression.indexOf(':');
   const start = await resolveRevision(view, colon < 0 ? expression : expression.slice(0, colon));
   if (start === null || colon < 0) return start;
-  const root = await view.pool.read(start);
-  let at = root?.kind === KIND_COMMIT ? parseCommit(root.data, view.format).tree : start;
+  const root = await treeOf(view, start);
+  if (root === null) return null;
+  let at = root;
   const parts = expression.slice(colon + 1).split('/');
   for (const [i, part] of parts.entries()) {
     const tree = await view.pool.read(at);
@@ -83,6 +91,15 @@ async function resolveBlob(view: RepositoryView, expression: string): Promise<Bu
     at = Buffer.from(entry.oid);
   }
   return at;
+}
+
+/** The tree that a commit has or a tree is, null for anything else. */
+async function treeOf(view: RepositoryView, oid: Buffer): Promise<Buffer | null> {
+  const { graph, index } = view.pool;
+  const node = graph.find(oid);
+  if (node >= 0) return graph.isCommit(node) ? Buffer.from(graph.target(node)) : null;
+  const [location] = await index.find(oid);
+  return location?.kind === KIND_TREE ? oid : null;
 }
 
 /** An object of the repository by its oid, or what a ref leads to. */

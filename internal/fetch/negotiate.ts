@@ -9,6 +9,8 @@ export interface Wants {
   readonly nodes: readonly number[];
   /** Trees and blobs, raw oids. */
   readonly objects: readonly Buffer[];
+  /** By which they were proven: the repository, or with it what its refs have named. */
+  readonly by: RepositoryView;
 }
 
 const LOGGED_TIPS_MAX = 10_000;
@@ -45,15 +47,16 @@ export async function ownership(view: RepositoryView, settings: FetchSettings, n
   return (candidate) => reached.has(candidate);
 }
 
-/** The repository as if what its refs have lately named were refs too. */
-async function withLog(view: RepositoryView, settings: FetchSettings): Promise<RepositoryView> {
-  const known = view.memo.get('logged') as { readonly view: RepositoryView; readonly until: number } | undefined;
-  // A state goes over to another view of the pool with what was remembered, and commits have other numbers there.
-  if (known?.view.pool === view.pool && known.until > performance.now()) return known.view;
-  const tips = await settings.catalog.loggedTips(view.pool.poolId, view.id, settings.logRetentionSeconds, LOGGED_TIPS_MAX);
-  const logged = view.withTips(tips);
-  const until = performance.now() + Math.min(LOG_AGE_MS_MAX, settings.logRetentionSeconds * 1000);
-  view.memo.set('logged', { view: logged, until });
+/** The repository as if what its refs have lately named were refs too; all who ask at a time share it. */
+function withLog(view: RepositoryView, settings: FetchSettings): Promise<RepositoryView> {
+  const known = view.poolMemo.get('logged') as { readonly logged: Promise<RepositoryView>; readonly until: number } | undefined;
+  if (known !== undefined && known.until > performance.now()) return known.logged;
+  const seconds = settings.logRetentionSeconds;
+  const logged = settings.catalog
+    .loggedTips(view.pool.poolId, view.id, seconds, LOGGED_TIPS_MAX)
+    .then((tips) => view.withTips(tips));
+  logged.catch(() => view.poolMemo.delete('logged'));
+  view.poolMemo.set('logged', { logged, until: performance.now() + Math.min(LOG_AGE_MS_MAX, seconds * 1000) });
   return logged;
 }
 
@@ -77,9 +80,13 @@ export async function resolveWants(
   };
   if (open.length > 0) await prove(view);
   // Trees and blobs of what was left behind: a partial clone asks for them long after it has got the commits.
-  if (open.length > 0 && settings.logRetentionSeconds > 0) await prove(await withLog(view, settings));
+  const asked = open.length > 0 && settings.logRetentionSeconds > 0;
+  if (asked) await prove(await withLog(view, settings));
   if (open.length > 0) throw notOurs(wants[open[0]!]!);
-  return { nodes: nodes.filter((node) => node >= 0), objects: oids.filter((_, i) => nodes[i]! < 0) };
+  const reached = view.reached();
+  const isByLog = asked || nodes.some((node, i) => isOwned[i] && !reached.has(node));
+  const by = isByLog ? await withLog(view, settings) : view;
+  return { nodes: nodes.filter((node) => node >= 0), objects: oids.filter((_, i) => nodes[i]! < 0), by };
 }
 
 function notOurs(hex: string): FetchRefusal {

@@ -181,7 +181,8 @@ export async function planPack(input: PlacedInput, bitmapCommitsMin: number) {
       ? { uris: [], rest: everything }
       : await takeByUri(byUri.uris, view, everything, byUri.protocols);
   const thin = request.thinPack && !shallow.isShallow && request.filter === null;
-  const layout = await layOut(view, selection, {
+  // Copies in packs that are all of what the repository has, or has had, are its own.
+  const layout = await layOut(wants.by, selection, {
     filter,
     ofsDelta: request.ofsDelta,
     // What comes by URI is there only after the rest has been read: nothing may be a delta of it.

@@ -26,7 +26,7 @@ export async function repositoryPack(view: RepositoryView, refs: Iterable<Ref>, 
   const { layout, options } = await planPack(
     {
       view,
-      wants: { nodes: [...nodes], objects: [...objects.values()] },
+      wants: { nodes: [...nodes], objects: [...objects.values()], by: view },
       common: [],
       shallow: { update: null, cut: new Set(), extraWants: [], isShallow: false },
       request: { thinPack: false, ofsDelta: true, includeTag: false, filter: null },

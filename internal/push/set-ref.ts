@@ -1,6 +1,6 @@
 import { codeOf, PackhouseError } from '../base/mod.ts';
 import type { Catalog } from '../catalog/mod.ts';
-import { isPushableRefName } from '../protocol/mod.ts';
+import { isPushableRefName, tooLongForGit } from '../protocol/mod.ts';
 import type { Repositories, RepositoryView } from '../reach/mod.ts';
 import { peelTips } from './peel.ts';
 
@@ -54,6 +54,8 @@ async function setOnce(
   if (ref.startsWith('refs/heads/') && !graph.isCommit(node))
     throw new PackhouseError('ref-invalid', `${ref} is a branch, ${hex} no commit`);
   const before = view.refs.get(ref)?.oid ?? null;
+  if (before === null && tooLongForGit(ref))
+    throw new PackhouseError('ref-invalid', `${ref} is too long for git to make a file of`);
   const [peeled] = await peelTips(view, [hex], null);
   const command = { name: ref, oldOid: before, newOid: Buffer.from(hex, 'hex'), peeled: peeled ?? null };
   const [status] = await catalog.publish(

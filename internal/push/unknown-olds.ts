@@ -4,7 +4,6 @@ import type { RepositoryView } from '../reach/mod.ts';
 import { isZero } from './judge-commands.ts';
 
 const LOGGED_TIPS_MAX = 10_000;
-const CENTURY_SECONDS = 3.2e9;
 
 /**
  * Old values of deletions, in hex, that the repository does not know: git deletes a ref whatever it holds then. What it knows is what its refs
@@ -24,7 +23,7 @@ export async function unknownOlds(
     ({ ref, old, new: to }) => isZero(to) && !isZero(old) && view.refs.get(ref)?.oid.toString('hex') !== old && !isReached(old),
   );
   if (doubtful.length === 0) return new Set();
-  const tips = await catalog.loggedTips(view.pool.poolId, view.id, CENTURY_SECONDS, LOGGED_TIPS_MAX);
+  const tips = await catalog.loggedTips(view.pool.poolId, view.id, null, LOGGED_TIPS_MAX);
   const logged = view.withTips(tips).reached();
   const named = new Set(tips.map((tip) => tip.toString('hex')));
   return new Set(doubtful.map(({ old }) => old).filter((old) => !named.has(old) && !logged.has(graph.findHex(old))));

@@ -1,6 +1,6 @@
 import { PackhouseError } from '../base/mod.ts';
 import { KIND_BLOB, KIND_TREE, OidMap } from '../object/mod.ts';
-import type { NodeSet } from './marks.ts';
+import { NodeSet } from './marks.ts';
 import type { Closure, PackPart, RepositoryView } from './repository-view.ts';
 import { listTree } from './tree-walk.ts';
 
@@ -57,8 +57,8 @@ function reachesEveryPack(view: RepositoryView): boolean {
   return true;
 }
 
-function holds({ part, seen }: Closure, oids: Buffer, at: number): boolean {
-  return isIn(part, oids, at) || seen.has(oids, at);
+function holds({ part, seen, base }: Closure, oids: Buffer, at: number): boolean {
+  return isIn(part, oids, at) || seen.has(oids, at) || (base !== null && holds(base, oids, at));
 }
 
 function isIn(part: PackPart | null, oids: Buffer, at: number): boolean {
@@ -68,16 +68,19 @@ function isIn(part: PackPart | null, oids: Buffer, at: number): boolean {
 
 /**
  * Trees and blobs that the refs reach, at least so many that it is told of each of those wanted: by the bitmaps of the largest pack, then by walking
- * what is not in it, newest commits first, until all are found.
+ * what is not in it, newest commits first, until all are found. With more tips than another view, what that one reaches is not walked again.
  */
 async function closureFor(view: RepositoryView, wanted: OidMap, signal?: AbortSignal): Promise<Closure> {
   if (view.closure !== null) return view.closure;
-  const part = await view.reachedInPack();
+  const base = view.base?.closure ?? null;
+  const part = base === null ? await view.reachedInPack() : null;
   const seen = new OidMap(wanted.oidBytes);
+  const closure = { part, seen, base };
+  const isKnown = (data: Buffer, at: number): boolean => isIn(part, data, at) || (base !== null && holds(base, data, at));
   let left = 0;
-  for (let i = 0; i < wanted.size; i++) if (!isIn(part, wanted.oid(i), 0)) left++;
+  for (let i = 0; i < wanted.size; i++) if (!isKnown(wanted.oid(i), 0)) left++;
   const meet = (data: Buffer, at: number): boolean => {
-    if (isIn(part, data, at)) return false;
+    if (isKnown(data, at)) return false;
     const known = seen.size;
     seen.add(data, at);
     if (seen.size === known) return false;
@@ -86,15 +89,23 @@ async function closureFor(view: RepositoryView, wanted: OidMap, signal?: AbortSi
       throw new PackhouseError('walk-limit', `walk visited more than ${WALK_OBJECTS_MAX} objects`);
     return left > 0;
   };
-  if (left === 0) return { part, seen };
-  for (const root of await rootsOf(view, view.reached(), part)) {
-    if (left === 0) return { part, seen };
+  if (left === 0) return closure;
+  const nodes = base === null ? view.reached() : beyond(view, view.base!.reached());
+  for (const root of await rootsOf(view, nodes, part)) {
+    if (left === 0) return closure;
     signal?.throwIfAborted();
     if (meet(root.oid, 0) && root.kind === KIND_TREE) await listTree(view.pool, view.format, root.oid, meet);
   }
-  const closure = { part, seen };
   if (left > 0) view.closure = closure;
   return closure;
+}
+
+/** What a view reaches and another one does not. */
+function beyond(view: RepositoryView, others: NodeSet): NodeSet {
+  const nodes = new NodeSet();
+  const reached = view.reached();
+  for (let node = 0; node < view.pool.graph.size; node++) if (reached.has(node) && !others.has(node)) nodes.add(node);
+  return nodes;
 }
 
 /** Root trees of commits that are not in a part of a pack, newest first, and trees and blobs that tags or refs name directly. */

@@ -18,8 +18,9 @@ export interface PackPart {
   readonly set: BitSet;
 }
 
-/** Trees and blobs: those of a part of a pack, and others. */
+/** Trees and blobs: those of a part of a pack, others, and those of what it goes on from. */
 export interface Closure {
+  readonly base: Closure | null;
   readonly part: PackPart | null;
   readonly seen: OidMap;
 }
@@ -46,13 +47,24 @@ export class RepositoryView {
   readonly headChosen: boolean;
   /** Answers that are made once per state, by the rooms that make them. */
   readonly memo = new Map<string, unknown>();
+  /** The same of what holds for one view of the pool alone. */
+  readonly poolMemo = new Map<string, unknown>();
+  /** What this is with more tips. */
+  readonly base: RepositoryView | null;
   #reached: NodeSet | null = null;
   #reachedPacks = new Map<number, boolean>();
   #packPart: Promise<PackPart | null> | null = null;
   /** Every tree and blob that the refs reach, once they were all found. */
   closure: Closure | null = null;
 
-  constructor(owner: string, name: string, pool: PoolView, state: RepositoryState, refs: LayeredRefs) {
+  constructor(
+    owner: string,
+    name: string,
+    pool: PoolView,
+    state: RepositoryState,
+    refs: LayeredRefs,
+    base: RepositoryView | null = null,
+  ) {
     this.id = state.id;
     this.owner = owner;
     this.name = name;
@@ -62,6 +74,7 @@ export class RepositoryView {
     this.sweepEpoch = state.sweepEpoch;
     this.pool = pool;
     this.refs = refs;
+    this.base = base;
     this.headChosen = state.head !== null;
     this.head = state.head ?? followedHead(refs.values());
   }
@@ -91,6 +104,7 @@ export class RepositoryView {
     // Numbers of commits, and packs, are those of one view of the pool.
     if (pool !== this.pool) return view;
     if (state.refs.length === 0) {
+      for (const [key, value] of this.poolMemo) view.poolMemo.set(key, value);
       view.#packPart = this.#packPart;
       view.#reached = this.#reached;
       view.#reachedPacks = this.#reachedPacks;
@@ -104,7 +118,7 @@ export class RepositoryView {
   }
 
   /** This state with another view of the pool or other refs. */
-  #copy(pool: PoolView, refs: LayeredRefs): RepositoryView {
+  #copy(pool: PoolView, refs: LayeredRefs, base: RepositoryView | null): RepositoryView {
     const state = {
       id: this.id,
       poolId: pool.poolId,
@@ -118,22 +132,20 @@ export class RepositoryView {
       removedPacks: [],
       sweepEpoch: this.sweepEpoch,
     };
-    return new RepositoryView(this.owner, this.name, pool, state, refs);
+    return new RepositoryView(this.owner, this.name, pool, state, refs, base);
   }
 
   /** The same as if those raw oids, which the log of pushes has of its refs, were refs too: only for telling what is reached. Itself when they are. */
   withTips(tips: readonly Buffer[]): RepositoryView {
     const lost = tips.filter((tip) => !this.reached().has(this.pool.graph.find(tip)));
     if (lost.length === 0) return this;
-    return this.#copy(
-      this.pool,
-      this.refs.with(lost.map((oid, i) => ({ name: `logged/${i}`, oid, peeled: null, createdPush: 0 }))),
-    );
+    const named = lost.map((oid, i) => ({ name: `logged/${i}`, oid, peeled: null, createdPush: 0 }));
+    return this.#copy(this.pool, this.refs.with(named), this);
   }
 
   /** The same state on another view of the pool, which shows at least what this one does. */
   on(pool: PoolView): RepositoryView {
-    const view = this.#copy(pool, this.refs);
+    const view = this.#copy(pool, this.refs, null);
     // Part of a pack that may not be shown any more is of no use.
     if (this.closure?.part === null) view.closure = this.closure;
     for (const [key, value] of this.memo) view.memo.set(key, value);

@@ -77,8 +77,10 @@ describe('habits of users', () => {
       const answer = await sendFetch(url, fetchCommand([commit], [], [`filter sparse:oid=${name}`, 'done']));
       assert.match(answer.body.toString('latin1'), /packfile[\s\S]*PACK/, name);
     }
-    const none = await sendFetch(url, fetchCommand([commit], [], [`filter sparse:oid=${commit}:none`, 'done']));
-    assert.match(none.body.toString('latin1'), /ERR .*unable to access sparse blob/);
+    for (const name of [`${commit}:none`, `${blob}:x`, `${tree}:`, tree]) {
+      const none = await sendFetch(url, fetchCommand([commit], [], [`filter sparse:oid=${name}`, 'done']));
+      assert.match(none.body.toString('latin1'), /ERR .*unable to access sparse blob/, name);
+    }
   });
 
   test('a push of too many options is told so', async () => {
