@@ -106,6 +106,14 @@ describe('a sweep beside others', () => {
     assert.deepEqual(await yard.problems(), []);
   });
 
+  test('goes on with the packs that were sealed meanwhile, and does not call them clean', async () => {
+    await filled();
+    const report = await sweep(once('marked', () => seal(yard.settings, { poolId, now: true }, NEVER).then(() => undefined)));
+    assert.deepEqual([report.outcome, await stored(side)], ['swept', false]);
+    await yard.assertClones(name, local);
+    assert.deepEqual(await yard.problems(), []);
+  });
+
   test('keeps what a push refers to that was proven before the ref went and is published before it is condemned', async () => {
     for (const point of ['roots-read', 'marked', 'leased', 'caught-up'] as const) {
       await filled();

@@ -57,6 +57,8 @@ interface Sweep {
   readonly input: SweepPlanInput;
   readonly plan: SweepPlan;
   readonly bases: Map<number, Buffer[]>;
+  /** No pack has taken the place of one that was looked at. */
+  readonly isWhole: boolean;
 }
 
 /**
@@ -78,6 +80,8 @@ export async function sweepPool(settings: SweepSettings, poolId: number, signal:
       if (sweep === null) return reportOf(poolId, 'clean', null);
       last = sweep;
       const early = judgeWhole(settings, sweep);
+      // The garbage may be in the packs that came.
+      if (early?.outcome === 'clean' && !sweep.isWhole) continue;
       if (early !== null) {
         if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, early.outcome === 'clean' ? 'clean' : 'stopped');
         return early;
@@ -128,9 +132,10 @@ async function prepare(settings: SweepSettings, poolId: number, signal: AbortSig
   const bases = new Map<number, Buffer[]>();
   await collectBases(catalog, mark.view, bases);
   const { view } = mark;
+  const live = await catalog.sweep.packs(roots);
   const input: SweepPlanInput = {
     // What came since the marks were made is not looked at: it stays.
-    packs: (await catalog.sweep.packs(roots)).filter((pack) => pack.tier === 'chunks' || view.index.packs.has(pack.id)),
+    packs: live.filter((pack) => pack.tier === 'chunks' || view.index.packs.has(pack.id)),
     blocksOf: (packId) => view.index.blocksOf(view.index.packs.get(packId)!),
     reached: mark.reached,
     basesOf: bases,
@@ -138,7 +143,9 @@ async function prepare(settings: SweepSettings, poolId: number, signal: AbortSig
     worthPercent: settings.thorough ? 0 : settings.rewrite.compaction.deadPercent,
     worthBytes: WORTH_BYTES,
   };
-  return { roots, mark, input, plan: await planSweep(input), bases };
+  const ids = new Set(live.map(({ id }) => id));
+  const isWhole = [...view.index.packs.keys()].every((id) => ids.has(id));
+  return { roots, mark, input, plan: await planSweep(input), bases, isWhole };
 }
 
 /** The report, when there is nothing to do or it must not be done. */
