@@ -3,7 +3,7 @@
 #
 #   CEPH=no     without the tests on Ceph RGW (refused when CI=true)
 #   FILES=...   only these test files
-#   JOBS=N      how many test files run at a time (one more than there are processors: they wait a lot)
+#   JOBS=N      how many test files run at a time
 #   TIMEOUT=S   how long a file may take (1200 s)
 #
 # The tests find the object store in PACKHOUSE_TEST_S3_ENDPOINT, _REGION, _BUCKET, _ACCESS_KEY and _SECRET_KEY; without
@@ -51,7 +51,7 @@ fi
 
 # In the background: bash runs a trap only when the command in front has ended.
 rc=0
-node "${counted[@]}" --test --test-concurrency="${JOBS:-$(($(nproc) + 1))}" --test-timeout=$((${TIMEOUT:-1200} * 1000)) \
+node "${counted[@]}" --test --test-concurrency="${JOBS:-$(nproc)}" --test-timeout=$((${TIMEOUT:-1200} * 1000)) \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=./devenv/test-result.ts --test-reporter-destination="$RESULT" "${files[@]}" 8>&- &
 runner=$!
