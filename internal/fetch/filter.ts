@@ -2,6 +2,7 @@ import { KIND_BLOB, KIND_TREE, kindNumber, kindOfMode, treeEntries } from '../ob
 import type { FilterSpec } from '../protocol/mod.ts';
 import { proveReached, type RepositoryView } from '../reach/mod.ts';
 import { FetchRefusal } from './negotiate.ts';
+import { refsNamed } from './short-names.ts';
 import { SparsePatterns } from './sparse-patterns.ts';
 
 /**
@@ -111,9 +112,6 @@ async function resolveRevision(view: RepositoryView, revision: string): Promise<
     const node = graph.find(oid);
     return node < 0 ? oid : (graph.peel(node)?.oid ?? oid);
   }
-  const name = [revision, `refs/${revision}`, `refs/tags/${revision}`, `refs/heads/${revision}`].find((candidate) =>
-    view.refs.has(candidate),
-  );
-  const ref = revision === 'HEAD' ? view.refs.get(view.head) : name === undefined ? undefined : view.refs.get(name);
+  const [ref] = refsNamed(view, revision);
   return ref === undefined ? null : (ref.peeled ?? ref.oid);
 }

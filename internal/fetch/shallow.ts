@@ -1,6 +1,7 @@
 import { type DeepenRequest, INFINITE_DEPTH, type ShallowUpdate } from '../protocol/mod.ts';
 import { type CommitGraph, commitRange, NodeSet, type RepositoryView } from '../reach/mod.ts';
 import { commitOf, FetchRefusal, type Ownership } from './negotiate.ts';
+import { refsNamed } from './short-names.ts';
 
 /** How a fetch's history is cut. */
 export interface ShallowPlan {
@@ -103,19 +104,9 @@ function borderByRevisions(view: RepositoryView, heads: readonly number[], deepe
   return { shallow, inside: new Set(kept.filter((node) => !border.has(node))) };
 }
 
-/** The ref that a short name stands for, by git's rules of abbreviation. */
+/** The ref that a short name stands for, where there is no doubt. */
 function refNode(view: RepositoryView, name: string): number {
-  const candidates = [
-    name,
-    `refs/${name}`,
-    `refs/tags/${name}`,
-    `refs/heads/${name}`,
-    `refs/remotes/${name}`,
-    `refs/remotes/${name}/HEAD`,
-  ];
-  const found = candidates
-    .map((candidate) => view.refs.get(candidate === 'HEAD' ? view.head : candidate))
-    .filter((ref) => ref !== undefined);
+  const found = refsNamed(view, name);
   if (found.length !== 1) throw new FetchRefusal(`git upload-pack: ambiguous deepen-not: ${name}`);
   return view.pool.graph.find(found[0]!.oid);
 }

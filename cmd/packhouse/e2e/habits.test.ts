@@ -1,34 +1,30 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, test } from 'node:test';
 import {
+  describeOnAStore,
   fetchCommand,
   git,
   readPackets,
   scratchFolder,
   sendFetch,
-  startServer,
   syntheticHistory,
-  type TestServer,
   tryGit,
   wireRequest,
 } from '../../../internal/testkit/mod.ts';
 
 /** What users of git do less often, and what git's own server lets them do. */
-describe('habits of users', () => {
-  let server: TestServer;
+describeOnAStore('habits of users', {}, (server) => {
   let local: string;
   let url: string;
   let left: string;
 
   before(async () => {
-    server = await startServer();
     local = await syntheticHistory({ commits: 40 }).into();
-    url = `${server.url}/hana/habits.git`;
+    url = `${server().url}/hana/habits.git`;
     await git(['push', '-q', url, 'main', 'main:refs/heads/other'], { cwd: local });
     left = await git(['rev-parse', 'main'], { cwd: local });
   });
-  after(() => server.close());
 
   test('who has cloned without blobs checks out a commit that a forced push left behind', async () => {
     const clone = join(scratchFolder(), 'partial');
@@ -106,7 +102,7 @@ describe('habits of users', () => {
   test('a client that may know SHA-1 alone finds it where a repository is yet to be made', async () => {
     const listed = async (userAgent: string) => {
       const headers = { 'User-Agent': userAgent };
-      const asked = `${server.url}/hana/fresh.git/info/refs?service=git-receive-pack`;
+      const asked = `${server().url}/hana/fresh.git/info/refs?service=git-receive-pack`;
       return (await wireRequest(asked, { headers })).body.toString('latin1');
     };
     assert.match(
@@ -119,7 +115,7 @@ describe('habits of users', () => {
       const fresh = join(scratchFolder(), format);
       await git(['init', '-q', `--object-format=${format}`, fresh]);
       await git(['commit', '-q', '--allow-empty', '-m', format], { cwd: fresh });
-      await git(['push', '-q', `${server.url}/hana/${format}.git`, 'main'], { cwd: fresh });
+      await git(['push', '-q', `${server().url}/hana/${format}.git`, 'main'], { cwd: fresh });
     }
   });
 });
