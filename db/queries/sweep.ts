@@ -6,6 +6,7 @@ export interface SweepRootsRow {
   readonly sweep_epoch: number;
   readonly snapshot: string;
   readonly cutoff: string;
+  readonly read_at: string;
   /** Repositories that exist, or were deleted after the cutoff. */
   readonly repositories: number;
   /** Repositories that were deleted before it. */
@@ -24,12 +25,13 @@ const LOGGED = `select v.oid from pushes s join ref_updates u on u.pool_id = s.p
  */
 export async function sweepRoots(db: Queryable, poolId: number, retentionSeconds: number): Promise<SweepRootsRow | null> {
   const { rows } = await db.query<SweepRootsRow>(
-    `with now as materialized (select clock_timestamp() - make_interval(secs => $2) as cutoff),
+    `with now as materialized (select t as read_at, t - make_interval(secs => $2) as cutoff from clock_timestamp() t),
        since as materialized (
          select greatest(now.cutoff, (select w.kept_since from pool_sweeps w where w.pool_id = $1)) as at from now),
        kept as materialized (
          select r.id from repositories r, now where r.pool_id = $1 and (r.deleted_at is null or r.deleted_at > now.cutoff))
      select o.object_format, o.sweep_epoch, pg_current_snapshot()::text as snapshot, now.cutoff::text as cutoff,
+       now.read_at::text as read_at,
        (select count(*) from kept) as repositories,
        (select count(*) from repositories r where r.pool_id = $1 and r.deleted_at <= now.cutoff) as expired,
        (select string_agg(t.oid, ''::bytea) from (
@@ -152,20 +154,24 @@ export async function forgetRepositories(db: Queryable, poolId: number, cutoff: 
   return rows.length;
 }
 
-/** Notes a sweep; `cutoff` null when nothing was condemned; `packs` -1 when it was stopped, and is to be tried again. */
+/**
+ * Notes a sweep; `cutoff` null when nothing was condemned; `packs` -1 when it was stopped, and is to be tried again. `at`: what has come since it has not
+ * looked at; null: now.
+ */
 export async function noteSweep(
   db: Queryable,
   poolId: number,
   cutoff: string | null,
   packs: number,
   bytes: number,
+  at: string | null = null,
 ): Promise<void> {
   await db.query(
     `insert into pool_sweeps as w (pool_id, swept_at, kept_since, condemned_packs, condemned_bytes)
-       values ($1, clock_timestamp(), coalesce($2::timestamptz, '-infinity'), $3, $4)
+       values ($1, coalesce($5::timestamptz, clock_timestamp()), coalesce($2::timestamptz, '-infinity'), $3, $4)
        on conflict (pool_id) do update set swept_at = excluded.swept_at, kept_since = greatest(w.kept_since, excluded.kept_since),
          condemned_packs = excluded.condemned_packs, condemned_bytes = excluded.condemned_bytes`,
-    [poolId, cutoff, packs, bytes],
+    [poolId, cutoff, packs, bytes, at],
   );
 }
 

@@ -14,6 +14,8 @@ export interface SweepRoots {
   readonly snapshot: string;
   /** What was let go before it may leave; a timestamp of PostgreSQL. */
   readonly cutoff: string;
+  /** When they were read; a timestamp of PostgreSQL. */
+  readonly readAt: string;
   /** How many repositories there are, the deleted ones that can be brought back too. */
   readonly repositories: number;
   /** Repositories that were deleted too long ago for that. */
@@ -58,9 +60,9 @@ export class SweepCatalog {
   async roots(poolId: number, retentionMs: number): Promise<SweepRoots | null> {
     const row = await queries.sweepRoots(this.#pool, poolId, retentionMs / 1000);
     if (row === null) return null;
-    const { snapshot, cutoff, repositories, expired } = row;
+    const { snapshot, cutoff, read_at: readAt, repositories, expired } = row;
     const oids = row.oids ?? Buffer.alloc(0);
-    return { poolId, format: row.object_format, epoch: row.sweep_epoch, snapshot, cutoff, repositories, expired, oids };
+    return { poolId, format: row.object_format, epoch: row.sweep_epoch, snapshot, cutoff, readAt, repositories, expired, oids };
   }
 
   /** The live packs of a pool, chunk packs too. */
@@ -102,9 +104,14 @@ export class SweepCatalog {
     }
   }
 
-  /** Notes that a sweep has looked and condemned nothing: there was nothing, or it was stopped. */
-  async note(poolId: number, why: 'clean' | 'stopped'): Promise<void> {
-    await queries.noteSweep(this.#pool, poolId, null, why === 'clean' ? 0 : -1, 0);
+  /** Notes that a sweep has found nothing among what there was when it read its roots: packs may have been swapped since. */
+  async noteClean({ poolId, readAt }: SweepRoots): Promise<void> {
+    await queries.noteSweep(this.#pool, poolId, null, 0, 0, readAt);
+  }
+
+  /** Notes that a sweep was stopped. */
+  async noteStopped(poolId: number): Promise<void> {
+    await queries.noteSweep(this.#pool, poolId, null, -1, 0);
   }
 
   /** Pools that are due, the one whose last sweep is longest ago first. */

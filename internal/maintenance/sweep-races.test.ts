@@ -106,6 +106,21 @@ describe('a sweep beside others', () => {
     assert.deepEqual(await yard.problems(), []);
   });
 
+  test('that finds nothing has looked at nothing that came after it began', async () => {
+    await filled({ sealed: true });
+    assert.equal((await sweep()).outcome, 'swept');
+    let marked = '';
+    const clock = async (): Promise<void> => {
+      marked = (await yard.query<{ now: string }>('select clock_timestamp()::text as now')).at(0)!.now;
+    };
+    assert.equal((await sweep(once('marked', clock))).outcome, 'clean');
+    const noted = await yard.query('select 1 from pool_sweeps where pool_id = $1 and swept_at < $2::timestamptz', [
+      poolId,
+      marked,
+    ]);
+    assert.equal(noted.length, 1);
+  });
+
   test('goes on with the packs that were sealed meanwhile, and does not call them clean', async () => {
     await filled();
     const report = await sweep(once('marked', () => seal(yard.settings, { poolId, now: true }, NEVER).then(() => undefined)));

@@ -73,6 +73,7 @@ interface Sweep {
  */
 export async function sweepPool(settings: SweepSettings, poolId: number, signal: AbortSignal): Promise<SweepReport> {
   let last: Sweep | null = null;
+  const notes = settings.rewrite.catalog.sweep;
   try {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       signal.throwIfAborted();
@@ -83,7 +84,8 @@ export async function sweepPool(settings: SweepSettings, poolId: number, signal:
       // The garbage may be in the packs that came.
       if (early?.outcome === 'clean' && !sweep.isWhole) continue;
       if (early !== null) {
-        if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, early.outcome === 'clean' ? 'clean' : 'stopped');
+        if (early.outcome === 'clean') await notes.noteClean(sweep.roots);
+        else if (early.outcome === 'too-much') await notes.noteStopped(poolId);
         return early;
       }
       const repositories = await execute(settings, sweep, signal);
@@ -94,7 +96,7 @@ export async function sweepPool(settings: SweepSettings, poolId: number, signal:
     const code = codeOf(error);
     if (code !== 'sweep-unsound' && code !== 'repack-unsound') throw error;
     settings.rewrite.log.error({ pool: poolId, error: messageOf(error) }, 'a sweep was stopped: something does not fit together');
-    if (!settings.dryRun) await settings.rewrite.catalog.sweep.note(poolId, 'stopped');
+    if (!settings.dryRun) await notes.noteStopped(poolId);
     return reportOf(poolId, 'unsound', last, { problem: messageOf(error) });
   }
 }
